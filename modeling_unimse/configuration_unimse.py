@@ -1,5 +1,7 @@
 """Configuration of UniMSE: a T5 text configuration plus modality encoders, fusion, contrastive losses and label grammar."""
 
+from dataclasses import fields
+
 from transformers import T5Config
 from transformers.configuration_utils import PreTrainedConfig
 
@@ -168,8 +170,15 @@ class UniMSEConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):
-        """As in the parent; the configuration of a plain T5 checkpoint becomes the backbone of a UniMSE with defaults."""
-        return super().from_dict(_as_unimse(config_dict), **kwargs)
+        """As in the parent, but changed fields go through the checks; a plain T5 configuration becomes the backbone."""
+        config_dict = dict(_as_unimse(config_dict))
+        for item in fields(cls):
+            if item.name in kwargs and item.name in cls.__annotations__:
+                value = kwargs.pop(item.name)
+                if item.name == "text_config" and isinstance(value, dict):
+                    value = {**config_dict.get("text_config", {}), **value}
+                config_dict[item.name] = value
+        return super().from_dict(config_dict, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict, dict]:

@@ -7,7 +7,14 @@ import torch
 from transformers import BatchFeature, LogitsProcessorList, ProcessorMixin
 
 from .decoding_unimse import LabelLogitsProcessor, LabelTrie
-from .universal_label_unimse import BENCHMARK_EMOTIONS, EMOTIONS, UniversalLabel, check_emotions, format_label, parse_label
+from .universal_label_unimse import (
+    BENCHMARK_EMOTIONS,
+    EMOTIONS,
+    UniversalLabel,
+    check_emotions,
+    format_label,
+    parse_label,
+)
 
 
 class UniMSEProcessor(ProcessorMixin):

@@ -1,0 +1,23 @@
+"""Raw benchmark folders to prepared datasets: loaders, media features, universal labels, the embedded sample.
+
+Public here: `prepare_dataset`, `load_prepared`, `read_features_json`, `visual_extractor`, `validate_example` and
+`features`. They are imported on first use, so that `import dataset_scripts` stays light.
+"""
+
+from importlib import import_module
+
+_PUBLIC = {
+    "prepare_dataset": "prepare",
+    "load_prepared": "prepare",
+    "read_features_json": "prepare",
+    "visual_extractor": "media",
+    "validate_example": "schema",
+    "features": "schema",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'dataset_scripts' has no attribute {name!r}")
+    return getattr(import_module(f"dataset_scripts.{_PUBLIC[name]}"), name)

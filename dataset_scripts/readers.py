@@ -1,0 +1,270 @@
+"""What the loaders share: the result of reading a raw folder, and readers of csv and csd files.
+
+A loader's `read(source, ...)` gives a `Reading`: rows without features, where each row's media lies, and tallies of
+everything that was skipped or odd. File formats: `CMU SDK csd` (HDF5) and the benchmarks' csv files.
+"""
+
+import csv
+import difflib
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_scripts.schema import number_utterances, order_examples
+
+
+class Tally:
+    """Counts by reason, each with its first example: what a report says instead of a log line per row."""
+
+    def __init__(self):
+        self._entries: dict[str, dict[str, Any]] = {}
+
+    def add(self, reason: str, example: str, count: int = 1) -> None:
+        entry = self._entries.setdefault(reason, {"count": 0, "first": example})
+        entry["count"] += count
+
+    def count(self, reason: str) -> int:
+        return self._entries.get(reason, {"count": 0})["count"]
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """`{reason: {"count": n, "first": example}}` in the order of first appearance."""
+        return {reason: dict(entry) for reason, entry in self._entries.items()}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a media file.
+
+    Args:
+        path: the file.
+        start, end: seconds from its beginning; `None` = from the start, to the end.
+        half: `left` or `right` half of the picture only; `None` = all of it.
+    """
+
+    path: Path
+    start: float | None = None
+    end: float | None = None
+    half: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row and where its media lies. `longest`: seconds beyond which the clip is taken to be wrongly cut."""
+
+    example: dict[str, Any]
+    audio: Span | None = None
+    visual: Span | None = None
+    longest: float | None = None
+
+
+@dataclass
+class Reading:
+    """What a loader read: `items` in row order, the `layout` it detected, and tallies for the report.
+
+    `rows_read` counts the labelled rows of the raw files; `skipped` those that were left out, with the reason; `notes`
+    what was odd but kept.
+    """
+
+    dataset: str
+    layout: str
+    items: list[Item] = field(default_factory=list)
+    rows_read: int = 0
+    skipped: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
+    expected: dict[str, int] = field(default_factory=dict)
+
+    def note_encoding(self, table: "CsvTable") -> None:
+        """Tell the report that a file was not UTF-8."""
+        if table.encoding != "utf-8":
+            self.notes.add(f"read as {table.encoding}", table.path.name)
+
+    def place(self, positions: Sequence[Any]) -> None:
+        """Number the utterances by `positions` (one an item), then put the items in the order of the table."""
+        number_utterances([item.example for item in self.items], positions)
+        self.items = order_examples(self.items, key=lambda item: item.example)
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A csv file: rows as dicts of strings, the line on which each row ends, and the encoding that worked."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    lines: list[int]
+    encoding: str
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
+        return zip(self.lines, self.rows, strict=True)
+
+
+def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
+    """Read a csv file with a header. Everything stays a string, so ids keep leading zeros and dashes.
+
+    UTF-8 with or without a byte order mark, else cp1252; any line ends; quoted fields may hold line breaks.
+
+    Args:
+        path: the file.
+        required: columns that must be there.
+        optional: columns that may be; used to suggest a name for a misspelt one.
+
+    Raises:
+        ValueError: empty file, a missing or repeated column, a row with another number of fields, or bytes that are
+            neither encoding; names file and line.
+    """
+    text, encoding = _decode(path)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    rows, lines, columns = [], [], None
+    try:
+        for fields in reader:
+            if columns is None:
+                columns = _header(path, fields, required, optional)
+            elif fields:
+                rows.append(_row(path, reader.line_num, columns, fields))
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: not a csv file ({error})") from error
+    if columns is None:
+        raise ValueError(f"{path}: expected a csv file with the columns {', '.join(required)}, but the file is empty")
+    return CsvTable(path, columns, rows, lines, encoding)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file: UTF-8 with or without a byte order mark, else cp1252."""
+    return _decode(path)[0]
+
+
+def _decode(path: Path) -> tuple[str, str]:
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        pass  # older dumps are cp1252; the table tells its caller which one it was
+    try:
+        return raw.decode("cp1252"), "cp1252"
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: byte {raw[error.start]:#04x} is neither UTF-8 nor cp1252; save the file as UTF-8"
+        ) from error
+
+
+def _header(path: Path, fields: list[str], required: Sequence[str], optional: Sequence[str]) -> tuple[str, ...]:
+    columns = tuple(name.strip() for name in fields)
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{path}: the column {repeated[0]!r} comes more than once; keep one")
+    for name in required:
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            raise ValueError(f"{path}: the column {name!r} is missing{hint} (found: {', '.join(columns) or 'none'})")
+    for name in columns:
+        near = difflib.get_close_matches(name, optional, n=1, cutoff=0.85)
+        if name not in (*required, *optional) and near and near[0] not in columns:
+            raise ValueError(f"{path}: unknown column {name!r}; rename it to {near[0]!r} if that is meant")
+    return columns
+
+
+def _row(path: Path, line: int, columns: tuple[str, ...], fields: list[str]) -> dict[str, str]:
+    if len(fields) != len(columns):
+        raise ValueError(
+            f"{path}, line {line}: expected {len(columns)} fields ({', '.join(columns)}), got {len(fields)}; "
+            "quote fields that hold commas"
+        )
+    return dict(zip(columns, fields, strict=True))
+
+
+def clean_text(text: str | None) -> str | None:
+    """Text with every run of white space as one blank; `None` where nothing is left."""
+    return " ".join((text or "").split()) or None
+
+
+def parse_float(value: str, where: str) -> float:
+    """A number of a text file; the `ValueError` says where it stands."""
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{where}: expected a number, got {value!r}") from None
+
+
+def natural_key(name: str) -> tuple:
+    """Sorts `clip_10` after `clip_9`: runs of digits compare as numbers, and before letters."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def require_folder(source: Path, dataset: str, looked_for: str) -> None:
+    """Raise a `FileNotFoundError` that says what was looked for, unless `source` is a folder with something in it."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{dataset}: {source} is not a folder; expected a folder with {looked_for}")
+    if not any(source.iterdir()):
+        raise FileNotFoundError(f"{dataset}: {source} is empty; expected {looked_for}")
+
+
+def require_files(source: Path, dataset: str, names: Iterable[str], looked_for: str) -> None:
+    """As `require_folder`, and every file of `names` must be there; the message lists those that are not."""
+    require_folder(source, dataset, looked_for)
+    missing = [name for name in names if not (source / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{dataset}: {', '.join(missing)} not found in {source}; expected {looked_for}")
+
+
+def refuse_duplicates(keys: Iterable[tuple[str, str]]) -> None:
+    """Raise a `ValueError` when a key comes twice. `keys`: (key, where it stands)."""
+    first: dict[str, str] = {}
+    for key, where in keys:
+        if key in first:
+            raise ValueError(f"{where}: {key} comes a second time (first: {first[key]}); every id must be there once")
+        first[key] = where
+
+
+def read_csd(path: Path, root: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """A computational sequence of the CMU SDK: `/<root>/data/<key>/features` and `/intervals`.
+
+    Args:
+        path: the `.csd` file (HDF5).
+        root: name of its top group; `None` = whichever single one it has.
+
+    Returns:
+        key -> features `(n, d)` and intervals `(n, 2)` in seconds, float64, in the file's order.
+
+    Raises:
+        ValueError: not HDF5, another root, or a key whose parts do not fit; names file and key.
+        ImportError: h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f"{path.name} is an HDF5 file: pip install h5py") from error
+    try:
+        with h5py.File(path, "r") as file:
+            data = _csd_data(path, file, root)
+            return {key: _csd_entry(path, key, data[key]) for key in data}
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as a csd (HDF5) file ({error}); download it again") from error
+
+
+def _csd_data(path: Path, file: Mapping, root: str | None):
+    roots = list(file)
+    if root is None and len(roots) == 1:
+        root = roots[0]
+    if root not in roots or "data" not in file[root]:
+        raise ValueError(f"{path}: expected the group '/{root or '<root>'}/data', found the groups {roots}")
+    return file[root]["data"]
+
+
+def _csd_entry(path: Path, key: str, group: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    missing = {"features", "intervals"} - set(group)
+    if missing:
+        raise ValueError(f"{path}, {key}: expected 'features' and 'intervals', but {sorted(missing)[0]!r} is missing")
+    values, intervals = group["features"][()], np.asarray(group["intervals"][()], dtype=np.float64)
+    if values.ndim != 2 or intervals.shape != (len(values), 2):
+        raise ValueError(
+            f"{path}, {key}: expected features (n, d) and intervals (n, 2), got {values.shape} and {intervals.shape}"
+        )
+    return values, intervals

@@ -1,0 +1,49 @@
+"""Package metadata; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+DATA = ["datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4"]
+MEDIA = ["av>=14"]
+TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
+TEST = ["pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2"]
+QUALITY = ["ruff==0.17.6"]
+EVERYTHING = sorted({*DATA, *MEDIA, *TRAIN})
+
+setup(
+    name="unimse",
+    version="0.1.0",
+    description="Multimodal sentiment analysis and emotion recognition with one generative T5 model (UniMSE)",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        "modeling_unimse",
+        "dataset_scripts",
+        "trainer",
+        "trainer.metrics.msa_regression",
+        "trainer.metrics.erc_classification",
+    ],
+    package_data={
+        "trainer": ["configs/*.yaml", "*.yaml", "*.md"],
+        "trainer.metrics.msa_regression": ["README.md"],
+        "trainer.metrics.erc_classification": ["README.md"],
+    },
+    install_requires=["torch>=2.6", "transformers>=5.23", "huggingface_hub>=2.4", "numpy>=1.26", "scipy>=1.11"],
+    extras_require={
+        "data": DATA,
+        "media": MEDIA,
+        "train": TRAIN,
+        "all": EVERYTHING,
+        "test": [*EVERYTHING, *TEST],
+        "quality": QUALITY,
+    },
+    entry_points={"console_scripts": ["unimse = trainer.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

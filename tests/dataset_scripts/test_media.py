@@ -1,0 +1,230 @@
+"""Decoding and the frozen extractor, on clips made here and on real ones."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_scripts.media import (
+    FrozenConvExtractor,
+    MediaError,
+    _spread,
+    clip_seconds,
+    decode_audio,
+    decode_frames,
+    visual_extractor,
+    visual_spec,
+)
+
+FINGERPRINT = "8e23d44c143e"  # of the default weights and settings; changes only with them
+
+
+@pytest.fixture(scope="module")
+def clip(raw, tmp_path_factory):
+    """4 s at 8 frames a second, 32 frames; frame k has green 20 * k (mod 240), left half red, right half blue."""
+    return raw.clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=4.0)
+
+
+def frame_numbers(frames):
+    """Which of the first 12 greens each frame has."""
+    return [round(float(frame[..., 1].mean()) / 20) for frame in frames]
+
+
+def test_wav_is_read_as_written(raw, tmp_path):
+    waveform, rate = decode_audio(raw.wav(tmp_path / "a.wav", seconds=0.5, frequency=440, rate=22_050))
+    assert (waveform.shape, waveform.dtype, rate) == ((11_025,), np.float32, 22_050)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(11_025) / 22_050)
+    np.testing.assert_allclose(waveform, expected, atol=1e-4)
+
+
+def test_channels_are_averaged(tmp_path):
+    import soundfile
+
+    left, right = np.full(800, 0.5), np.full(800, -0.1)
+    soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], axis=1), 16_000)
+    waveform, _ = decode_audio(tmp_path / "stereo.flac")
+    np.testing.assert_allclose(waveform, 0.2, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg"])
+def test_other_formats(tmp_path, suffix):
+    import soundfile
+
+    tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(16_000) / 16_000)
+    soundfile.write(tmp_path / f"a.{suffix}", tone, 16_000)
+    waveform, rate = decode_audio(tmp_path / f"a.{suffix}")
+    assert rate == 16_000
+    assert abs(len(waveform) - 16_000) < 2500  # mp3 pads
+    assert np.std(waveform[4000:12_000]) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def test_a_stretch_of_sound_is_that_part_of_the_whole(clip):
+    whole, rate = decode_audio(clip)
+    part, _ = decode_audio(clip, start=2.25, end=3.0)
+    np.testing.assert_allclose(part, whole[round(2.25 * rate) : round(3.0 * rate)], atol=1e-3)
+    assert len(decode_audio(clip, start=9.0, end=10.0)[0]) == 0
+    assert len(decode_audio(clip, end=0.5)[0]) == rate // 2
+
+
+def test_all_frames_of_a_short_stretch(clip):
+    frames = decode_frames(clip, start=1.0, end=1.5)
+    assert (frames.shape, frames.dtype) == ((4, 32, 32, 3), np.uint8)
+    assert frame_numbers(frames) == [8, 9, 10, 11]
+
+
+def test_no_more_than_count_and_evenly(clip):
+    frames = decode_frames(clip, count=4, end=1.5)  # 12 frames, the middles of four thirds
+    assert frame_numbers(frames) == [1, 4, 7, 10]
+    assert len(decode_frames(clip)) == 16
+    assert len(decode_frames(clip, count=100)) == 32
+
+
+@given(st.integers(1, 20), st.integers(0, 700))
+def test_spread_is_even_over_streams_of_any_length(count, total):
+    chosen = _spread(iter(range(total)), count)
+    if total <= count:
+        assert chosen == list(range(total))
+        return
+    part = total / count
+    middles = [int((place + 0.5) * part) for place in range(count)]
+    off = np.abs(np.subtract(chosen, middles)).max()
+    assert off <= (0 if total < 4 * count else part / 4 + 1)
+    assert chosen == sorted(set(chosen)) and len(chosen) == count
+
+
+def test_a_stretch_between_two_frames_gives_the_one_on_show(clip):
+    assert frame_numbers(decode_frames(clip, start=1.05, end=1.07)) == [8]
+
+
+def test_halves(clip):
+    left, right = decode_frames(clip, count=1, half="left"), decode_frames(clip, count=1, half="right")
+    assert left.shape == right.shape == (1, 32, 16, 3)
+    assert left[..., 0].mean() > 120 > 60 > left[..., 2].mean()
+    assert right[..., 2].mean() > 120 > 60 > right[..., 0].mean()
+
+
+def test_a_clip_without_the_track_gives_none(raw, tmp_path):
+    assert decode_audio(raw.clip(tmp_path / "silent.mp4", sound=False)) is None
+    assert decode_frames(raw.wav(tmp_path / "a.wav")) is None
+
+
+def test_zero_length_sound_is_empty_not_an_error(raw, tmp_path):
+    waveform, rate = decode_audio(raw.wav(tmp_path / "a.wav", seconds=0))
+    assert (waveform.shape, rate) == ((0,), 16_000)
+
+
+@pytest.mark.parametrize("decode", [decode_audio, decode_frames, clip_seconds])
+@pytest.mark.parametrize("content", [b"", b"not a film at all", "half"])
+def test_a_broken_file_is_named(clip, tmp_path, decode, content):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(clip.read_bytes()[:2000] if content == "half" else content)
+    with pytest.raises(MediaError, match=r"broken.mp4: cannot be decoded \(.+\); replace the file"):
+        decode(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MediaError, match="nowhere.mp4: no such file"):
+        decode_frames(tmp_path / "nowhere.mp4")
+
+
+def test_arguments_are_checked(clip):
+    with pytest.raises(ValueError, match="expected count >= 1 and half of .*, got 0 and None"):
+        decode_frames(clip, count=0)
+    with pytest.raises(ValueError, match="got 1 and 'top'"):
+        decode_frames(clip, count=1, half="top")
+
+
+def test_seconds(clip):
+    assert clip_seconds(clip) == pytest.approx(4.0, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["single_face.mp4", "no_face.mp4", "bbaf2n.mpg", "swiz3n.mpg"])
+def test_real_clips(real_data, name):
+    path = real_data("clips") / name
+    frames = decode_frames(path)
+    assert frames.shape[0] == 16
+    assert FrozenConvExtractor()(frames).shape == (16, 128)
+    whole, rate = decode_audio(path)
+    assert (rate, abs(len(whole) / rate - clip_seconds(path)) < 0.05) == (44_100, True)
+    # MPEG files have no index, so seeking misses: the stretch must be right all the same.
+    part, _ = decode_audio(path, start=1.0, end=1.5)
+    np.testing.assert_allclose(part, whole[rate : rate + rate // 2], atol=1e-4)
+    all_frames, some = decode_frames(path, count=1000), decode_frames(path, count=1000, start=1.0, end=1.5)
+    offset = next(k for k in range(len(all_frames)) if np.array_equal(all_frames[k], some[0]))
+    assert np.array_equal(all_frames[offset : offset + len(some)], some)
+    assert offset / len(all_frames) == pytest.approx(1.0 / clip_seconds(path), abs=0.02)
+
+
+def face(mouth_curve, brightness=0):
+    """A drawn face whose mouth corners stand `mouth_curve` pixels above (or below) its middle."""
+    image = np.full((64, 64, 3), 180 + brightness, np.uint8)
+    for x in range(20, 44):
+        y = round(46 - mouth_curve * ((x - 32) / 12) ** 2)
+        image[y : y + 3, x] = 30
+    image[22:25, 20:28] = image[22:25, 36:44] = 40
+    return image
+
+
+def test_the_extractor_sees_the_mouth_and_not_the_light():
+    smile, frown, bright_smile = FrozenConvExtractor()(np.stack([face(6), face(-6), face(6, brightness=40)]))
+    assert np.linalg.norm(smile - frown) > 10 * np.linalg.norm(smile - bright_smile)
+
+
+def test_the_extractor_is_fixed_and_each_frame_stands_alone():
+    frames = np.random.default_rng(0).integers(0, 256, (5, 48, 80, 3), dtype=np.uint8)
+    first, second = FrozenConvExtractor(), FrozenConvExtractor()
+    together = first(frames)
+    assert (together.shape, together.dtype) == ((5, 128), np.float32)
+    np.testing.assert_array_equal(together, second(frames))
+    for number in range(5):
+        np.testing.assert_array_equal(together[number : number + 1], first(frames[number : number + 1]))
+    assert first.fingerprint == second.fingerprint == FINGERPRINT
+    other = FrozenConvExtractor(seed=1)
+    assert other.fingerprint != FINGERPRINT
+    assert not np.allclose(other(frames), together)
+
+
+def test_the_extractor_gives_the_same_bits_in_another_process():
+    program = (
+        "import hashlib, numpy as np; from dataset_scripts.media import FrozenConvExtractor;"
+        "f = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8);"
+        "print(hashlib.sha256(FrozenConvExtractor()(f).tobytes()).hexdigest())"
+    )
+    import hashlib
+
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    assert hashlib.sha256(FrozenConvExtractor()(frames).tobytes()).hexdigest() == there
+
+
+def test_flat_pictures_give_finite_features():
+    features = FrozenConvExtractor()(np.full((2, 64, 64, 3), 7, np.uint8))
+    assert np.isfinite(features).all()
+    assert FrozenConvExtractor()(np.zeros((0, 64, 64, 3), np.uint8)).shape == (0, 128)
+
+
+def test_output_is_standardised():
+    features = FrozenConvExtractor()(np.stack([face(3), face(-3)]))
+    np.testing.assert_allclose(features.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(features.std(axis=1), 1, atol=0.02)
+
+
+def test_wrong_frames_are_refused():
+    with pytest.raises(ValueError, match=r"frames: expected uint8 \(T, H, W, 3\), got float32 of shape \(2, 64, 64\)"):
+        FrozenConvExtractor()(np.zeros((2, 64, 64), np.float32))
+
+
+def test_the_factory():
+    assert visual_extractor("none") is None
+    spec = visual_spec(visual_extractor())
+    assert (spec["name"], spec["size"], spec["fingerprint"], spec["settings"]["grid"]) == (
+        "frozen-conv",
+        128,
+        FINGERPRINT,
+        4,
+    )
+    with pytest.raises(ValueError, match="visual extractor: expected 'frozen-conv' or 'none', got 'resnet'"):
+        visual_extractor("resnet")

@@ -1,0 +1,134 @@
+"""Results files: each wrong field is refused in one line that names file and field."""
+
+import json
+
+import pytest
+from results_files import make_results, write_results
+
+from trainer.results_file import read_all_results, read_results
+
+_REMOVE = object()
+
+
+def write(folder, content, name="run.json"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def edited(field, value):
+    """A correct file with one dotted field replaced or removed."""
+    content = make_results()
+    *parents, last = field.split("|")
+    target = content
+    for parent in parents:
+        target = target[parent]
+    if value is _REMOVE:
+        del target[last]
+    else:
+        target[last] = value
+    return content
+
+
+def test_a_correct_file_is_read(tmp_path):
+    results = read_results(write_results(tmp_path, run="full", seed=3))
+    assert (results.run, results.group, results.seed) == ("full-seed3", "full", 3)
+    assert results.benchmarks == ["overall", "mosi", "meld"]
+    assert set(results.scores("meld")) == {"accuracy", "weighted_f1", "macro_f1"}
+    assert set(results.scores("overall")) == {"emotion_accuracy", "parse_failures"}
+    assert results.data("overall") == {"fingerprint": "bb22+aa11", "rows": 240, "split": "test"}
+
+
+@pytest.mark.parametrize(
+    ("run", "seed", "group"),
+    [
+        ("full-seed1", 1, "full"),
+        ("full_s1", 1, "full"),
+        ("full/seed-12", 12, "full"),
+        ("full", 1, "full"),
+        ("full-seed1", 2, "full-seed1"),  # not this run's seed: part of the name
+        ("wav2vec2", 2, "wav2vec2"),
+        ("seed1", 1, "seed1"),
+    ],
+)
+def test_group_is_the_name_without_the_seed(tmp_path, run, seed, group):
+    content = make_results(seed=1) | {"run": run, "seed": seed}
+    assert read_results(write(tmp_path, content)).group == group
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("schema_version", 0, "schema_version: expected 1; evaluate the model again, got 0"),
+        ("schema_version", _REMOVE, "schema_version: expected 1"),
+        ("run", "", 'run: expected a non-empty string, got ""'),
+        ("seed", _REMOVE, "seed: expected this field; it is missing"),
+        ("seed", "1", 'seed: expected an integer >= 0, got "1"'),
+        ("seed", True, "seed: expected an integer >= 0, got true"),
+        ("commit", 7, "commit: expected a commit id or null, got 7"),
+        ("created", "yesterday", "created: expected an ISO 8601 date and time, got 'yesterday'"),
+        ("model|parameters", 0, "model.parameters: expected an integer >= 1, got 0"),
+        ("model", [], r"model: expected an object, got \[\]"),
+        ("protocol|context_before", _REMOVE, "protocol.context_before: expected this field"),
+        ("protocol|modalities", ["text", "smell"], "protocol.modalities: expected a list of text, audio, visual"),
+        ("protocol|universal_labels", "yes", "protocol.universal_labels: expected true or false"),
+        ("data", {}, "data: expected at least one benchmark"),
+        ("data|mosi|fingerprint", None, "data.mosi.fingerprint: expected a non-empty string, got null"),
+        ("data|mosi|split", "validation", "data.mosi.split: expected 'test' as in protocol.split"),
+        ("data|leaderboard", {}, "data.leaderboard: expected a name without slashes other than overall, leaderboard"),
+        ("metrics|mosi/mae", "0.7", 'metrics.mosi/mae: expected a finite number or null, got "0.7"'),
+        ("metrics|mosi/mae", -0.1, r"metrics.mosi/mae: expected a number in \[0, inf\], got -0.1"),
+        ("metrics|mosi/corr", 1.2, r"metrics.mosi/corr: expected a number in \[-1, 1\], got 1.2"),
+        ("metrics|meld/weighted_f1", 65.5, r"metrics.meld/weighted_f1: expected a number in \[0, 1\], got 65.5"),
+        ("metrics|mosi/corr", None, "reasons.mosi/corr: expected why the value is null, got null"),
+        ("metrics|iemocap/accuracy", 0.5, r"metrics.iemocap/accuracy: expected a benchmark of data \(mosi, meld\)"),
+        ("metrics|meld/accuracy", 0.99, r"metrics.meld/accuracy: expected \d+/120 as in confusion.meld, got 0.99"),
+        ("confusion|meld|matrix", [[1]], "confusion.meld.matrix: expected 7 rows of 7 counts"),
+        ("confusion|meld|other", [1, 2], "confusion.meld.other: expected 7 counts"),
+        ("confusion|meld|labels", _REMOVE, "confusion.meld.labels: expected this field"),
+        ("confusion|iemocap", {}, r"confusion.iemocap: expected a benchmark of data \(mosi, meld\)"),
+        ("per_class|meld|joy|f1", 2, r"per_class.meld.joy.f1: expected a number in \[0, 1\] or null, got 2"),
+        ("per_class|meld|joy|support", _REMOVE, "per_class.meld.joy.support: expected this field"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path, field, value, message):
+    path = write(tmp_path, edited(field, value))
+    with pytest.raises(ValueError, match=message) as error:
+        read_results(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON"),
+        ("[1]", r"the file: expected an object, got \[1\]"),
+        ('{"schema_version": NaN}', "NaN is not a number of a results file; a value that does not exist is null"),
+    ],
+)
+def test_a_file_that_is_no_results_file_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        read_results(write(tmp_path, text))
+    assert "run.json: " in str(error.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="none.json: expected a results file of `unimse evaluate`; there is none"
+    ):
+        read_results(tmp_path / "none.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="binary.json: expected UTF-8 text"):
+        read_results(tmp_path / "binary.json")
+
+
+def test_the_same_run_and_seed_twice_is_refused(tmp_path):
+    first = write_results(tmp_path / "a")
+    second = write_results(tmp_path / "b")
+    with pytest.raises(
+        ValueError, match="seed: expected another seed, protocol or data than in .*run 'full' with seed 1"
+    ):
+        read_all_results([first, second])
+    other_protocol = write_results(tmp_path / "c", modalities=("text",))
+    assert len(read_all_results([first, other_protocol])) == 2

@@ -1,0 +1,170 @@
+"""The one description of a run: a YAML file, with any field overridden on the command line."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from modeling_unimse.configuration_unimse import UniMSEConfig
+from modeling_unimse.universal_label_unimse import EMOTIONS
+
+MODALITIES = ("audio", "visual")
+
+
+@dataclass
+class RunConfig:
+    """Everything that decides a run. Paths are relative to the working directory.
+
+    Args:
+        run: name; the run folder is `output_dir/run/seed-N`.
+        data: prepared dataset folders.
+        output_dir: where runs are kept.
+        seeds: one training each.
+        backbone: T5 or UniMSE checkpoint (folder or Hub name); `None` = from scratch with `model.text_config`.
+        tokenizer: folder or Hub name; `None` = the backbone's, or one built from the training text.
+        vocab_size: largest size of a tokenizer that is built.
+        model: fields of `UniMSEConfig`.
+        modalities: what the model sees besides text, of `audio` and `visual`.
+        context_before, context_after: utterances of dialogue context (paper: 2, 2).
+        universal_labels: train on donors' halves too; `False` = the data set's own half and constants.
+        emotions: emotion set of the labels.
+        audio_normalization: `dataset` or `utterance`, see `UniMSEFeatureExtractor`.
+        augmentation: fields of `trainer.data.Augmentation`, for training batches.
+        modality_dropout: probability that a training sample loses a modality.
+        epochs, batch_size, eval_batch_size: as usual; batch sizes are per process.
+        learning_rate: of the backbone (paper: 3e-4).
+        fusion_learning_rate: of PMF, LSTMs, contrastive heads and segment embedding (paper: 1e-4).
+        weight_decay, warmup_ratio, scheduler, max_grad_norm: as in transformers.
+        mixed_precision: `no`, `bf16` or `fp16`.
+        metric: validation metric that picks the best checkpoint; the names of `results.json`.
+        greater_is_better: direction of `metric`.
+        evaluate_every: epochs between validations.
+        patience: stop after so many validations without a better one; `None` = never.
+    """
+
+    run: str
+    data: list[str]
+    output_dir: str = "runs"
+    seeds: list[int] = field(default_factory=lambda: [1])
+    backbone: str | None = None
+    tokenizer: str | None = None
+    vocab_size: int = 8000
+    model: dict = field(default_factory=dict)
+    modalities: list[str] = field(default_factory=lambda: list(MODALITIES))
+    context_before: int = 2
+    context_after: int = 2
+    universal_labels: bool = True
+    emotions: list[str] = field(default_factory=lambda: list(EMOTIONS))
+    audio_normalization: str = "dataset"
+    augmentation: dict = field(default_factory=dict)
+    modality_dropout: float = 0.0
+    epochs: int = 10
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    learning_rate: float = 3e-4
+    fusion_learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.1
+    scheduler: str = "linear"
+    max_grad_norm: float = 1.0
+    mixed_precision: str = "no"
+    metric: str = "emotion_accuracy"
+    greater_is_better: bool = True
+    evaluate_every: int = 1
+    patience: int | None = None
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, _checked(item.name, item.type, getattr(self, item.name)))
+        if not self.data or not self.seeds:
+            raise ValueError("data and seeds: expected at least one entry each")
+        for name in self.modalities:
+            if name not in MODALITIES:
+                raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
+        known = {item.name for item in dataclasses.fields(UniMSEConfig)}
+        for name in self.model:
+            _check_known(f"model.{name}", name in known, known, name)
+        for name in ("epochs", "batch_size", "eval_batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a whole number >= 1, got {getattr(self, name)}")
+        if not 0 <= self.modality_dropout < 1:
+            raise ValueError(f"modality_dropout: expected a number in [0, 1), got {self.modality_dropout}")
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"mixed_precision: expected no, bf16 or fp16, got {self.mixed_precision!r}")
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunConfig:
+    """Reads a YAML file and applies overrides such as `["--learning_rate", "1e-4", "--model.fusion_type=parallel"]`.
+
+    Raises:
+        ValueError: unknown fields (with the nearest known one) and wrong values, before anything starts.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a YAML mapping of fields, got {type(values).__name__}")
+    values.setdefault("run", path.stem)
+    for name, value in _parse_overrides(overrides):
+        *parents, last = name.split(".")
+        target = values
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    known = [item.name for item in dataclasses.fields(RunConfig)]
+    for name in values:
+        _check_known(name, name in known, known, name)
+    if "data" not in values:
+        raise ValueError(f"{path}: field 'data' is missing: name the prepared dataset folders")
+    return RunConfig(**values)
+
+
+def _parse_overrides(arguments: typing.Sequence[str]) -> list[tuple[str, object]]:
+    pairs, rest = [], list(arguments)
+    while rest:
+        name = rest.pop(0)
+        if not name.startswith("--"):
+            raise ValueError(f"expected an override such as --learning_rate 1e-4, got {name!r}")
+        name, equals, text = name[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ValueError(f"--{name}: a value is missing")
+            text = rest.pop(0)
+        pairs.append((name.replace("-", "_"), yaml.safe_load(text)))
+    return pairs
+
+
+def _check_known(shown: str, is_known: bool, known: typing.Iterable[str], name: str):
+    if not is_known:
+        near = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown field {shown!r}{hint}")
+
+
+def _checked(name: str, kind, value):
+    """The value as its annotated type; YAML reads `1e-4` as a string, and whole numbers are fine where floats stand."""
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    origin = typing.get_origin(kind) or kind
+    if origin is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if origin is list and isinstance(value, list):
+        (inner,) = typing.get_args(kind)
+        return [_checked(f"{name}[{index}]", inner, entry) for index, entry in enumerate(value)]
+    if not isinstance(value, origin) or (isinstance(value, bool) and origin is not bool):
+        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+    return value

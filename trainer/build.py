@@ -1,0 +1,82 @@
+"""Processor and model of a run, from its configuration and its training data."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoTokenizer, T5Config
+
+from modeling_unimse import UniMSEConfig, UniMSEFeatureExtractor, UniMSEForConditionalGeneration, UniMSEProcessor
+from trainer.arguments import MODALITIES, RunConfig
+from trainer.data import Indexed, feature_statistics
+from trainer.tokenizer import build_tokenizer
+
+
+def build_processor(config: RunConfig, train: Indexed, specs: dict) -> UniMSEProcessor:
+    """The processor: tokenizer, feature statistics of the training set, and the specs of its features.
+
+    Args:
+        train: training samples.
+        specs: extractors of the features, see `trainer.data.feature_specs`.
+    """
+    extractor = UniMSEFeatureExtractor(
+        visual_feature_size=specs["visual"]["size"] if specs["visual"] else UniMSEConfig.visual_feature_size,
+        visual_spec=specs["visual"],
+        audio_normalization=config.audio_normalization,
+    )
+    extractor.check_specs(specs, "training data")
+    for name in config.modalities:
+        statistics = feature_statistics(train.joined, name)
+        if statistics is not None:
+            mean, std = statistics
+            setattr(extractor, f"{name}_mean", mean)
+            setattr(extractor, f"{name}_std", std)
+    return UniMSEProcessor(
+        extractor,
+        _tokenizer(config, train.rows),
+        context_before=config.context_before,
+        context_after=config.context_after,
+        emotions=config.emotions,
+    )
+
+
+def _tokenizer(config: RunConfig, rows: Sequence[dict]):
+    source = config.tokenizer or config.backbone
+    if source is not None:
+        return AutoTokenizer.from_pretrained(source)
+    return build_tokenizer((row["text"] or "" for row in rows), config.emotions, config.vocab_size)
+
+
+def build_model(config: RunConfig, processor: UniMSEProcessor) -> UniMSEForConditionalGeneration:
+    """The model: from `config.backbone`, or from scratch with `config.model["text_config"]`.
+
+    What belongs to a modality that the run does not use is frozen, and not compared with the text.
+    """
+    extractor = processor.feature_extractor
+    settings = {
+        "audio_feature_size": extractor.audio_feature_size,
+        "visual_feature_size": extractor.visual_feature_size,
+        "context_before": config.context_before,
+        "context_after": config.context_after,
+        "emotions": config.emotions,
+        **config.model,
+    }
+    for name in MODALITIES:
+        if name not in config.modalities:
+            settings[f"{name}_contrastive_weight"] = 0.0
+    if config.backbone is not None:
+        model_config = UniMSEConfig.from_pretrained(config.backbone, **settings)
+        model = UniMSEForConditionalGeneration.from_pretrained(
+            config.backbone, config=model_config, dtype=torch.float32
+        )
+    else:
+        text_config = {"vocab_size": _padded(len(processor.tokenizer)), **(settings.pop("text_config", None) or {})}
+        model = UniMSEForConditionalGeneration(UniMSEConfig(text_config=T5Config(**text_config), **settings))
+    model.generation_config.max_new_tokens = processor.label_trie().max_length
+    for name in MODALITIES:
+        if name not in config.modalities:
+            getattr(model.encoder, f"{name}_encoder").requires_grad_(False)
+    return model
+
+
+def _padded(size: int, multiple: int = 64) -> int:
+    return -(-size // multiple) * multiple

@@ -1,0 +1,227 @@
+"""Predictions by constrained generation, and the results file made from them.
+
+Results JSON (schema_version 1): run, model, seed, commit, created, command, versions, protocol, data (fingerprint and rows
+of each test set), metrics (`<dataset>/<metric>`, `emotion_accuracy`, `parse_failures`), per_class, confusion, reasons (why
+a metric is null), seconds. Only gold fields are scored; a prediction that is no label is counted, never guessed.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import evaluate
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from trainer.arguments import MODALITIES
+from trainer.checkpointing import environment
+from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
+
+SCHEMA_VERSION = 1
+_METRICS = Path(__file__).parent / "metrics"
+_MODEL_INPUTS_LEFT_OUT = ("labels", "sample_index")
+_DETAILS = ("per_class", "confusion", "reasons", "samples", "parse_failures", "out_of_set", "evaluated_non0")
+
+
+@torch.no_grad()
+def predict(
+    model,
+    processor: UniMSEProcessor,
+    datasets: dict[str, UtteranceDataset],
+    accelerator: Accelerator,
+    modalities: Sequence[str] = ("audio", "visual"),
+    batch_size: int = 64,
+    progress: bool = True,
+) -> list[dict]:
+    """One row a sample, each exactly once however many processes take part.
+
+    Args:
+        model: a `UniMSEForConditionalGeneration`, on the accelerator's device, not wrapped.
+        datasets: by dataset name; the emotions of a benchmark are the only ones its samples can get.
+        modalities: what the model may see besides text.
+
+    Returns:
+        Rows `id`, `dataset`, `sentiment` and `emotion` (gold or `None`), `prediction` (label text, or `None` where the
+        output is no label), `predicted_sentiment`, `predicted_emotion`; in the order of the datasets.
+    """
+    was_training = model.training
+    model.eval()
+    rows = []
+    for name, dataset in datasets.items():
+        samples = Indexed([dataset])
+        loader = DataLoader(samples, batch_size=batch_size, collate_fn=Collator(processor, modalities))
+        loader = accelerator.prepare_data_loader(loader)
+        generate = {
+            "logits_processor": processor.logits_processor(name),
+            "max_new_tokens": processor.label_trie().max_length,
+            "do_sample": False,
+        }
+        labels = {}
+        silent = not (progress and accelerator.is_main_process)
+        for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
+            inputs = {key: value for key, value in batch.items() if key not in _MODEL_INPUTS_LEFT_OUT}
+            with accelerator.autocast():
+                ids = model.generate(**inputs, **generate)
+            width = processor.label_trie().max_length + 1 - ids.shape[1]
+            ids = torch.nn.functional.pad(ids, (0, width), value=processor.tokenizer.pad_token_id)
+            indices, ids = accelerator.gather_for_metrics((batch["sample_index"], ids))
+            labels.update(zip(indices.tolist(), processor.batch_decode_labels(ids), strict=True))
+        rows += [_prediction_row(row, labels[index]) for index, row in enumerate(samples.rows)]
+    model.train(was_training)
+    return rows
+
+
+def _prediction_row(row: dict, label) -> dict:
+    return {
+        "id": row["id"],
+        "dataset": row["dataset"],
+        "sentiment": row["sentiment"],
+        "emotion": row["emotion"],
+        "prediction": None if label is None else format_label(label),
+        "predicted_sentiment": None if label is None else label.intensity,
+        "predicted_emotion": None if label is None else label.emotion,
+    }
+
+
+def score(rows: Sequence[dict]) -> dict:
+    """Metrics of prediction rows.
+
+    Returns:
+        `metrics`: `<dataset>/<metric>` for each dataset and its gold fields (definitions in the cards of
+        trainer/metrics), `emotion_accuracy` over all samples with a gold emotion, `parse_failures`; and `per_class`,
+        `confusion`, `reasons`.
+    """
+    found = {"metrics": {}, "per_class": {}, "confusion": {}, "reasons": {}}
+    for name in dict.fromkeys(row["dataset"] for row in rows):
+        members = [row for row in rows if row["dataset"] == name]
+        _score_sentiment(name, [row for row in members if row["sentiment"] is not None], found)
+        _score_emotion(name, [row for row in members if row["emotion"] is not None], found)
+    with_emotion = [row for row in rows if row["emotion"] is not None]
+    if with_emotion:
+        hits = sum(row["emotion"] == row["predicted_emotion"] for row in with_emotion)
+        found["metrics"]["emotion_accuracy"] = hits / len(with_emotion)
+    found["metrics"]["parse_failures"] = sum(row["prediction"] is None for row in rows)
+    return found
+
+
+def _score_sentiment(name: str, rows: Sequence[dict], found: dict):
+    if rows:
+        predictions = [math.nan if row["prediction"] is None else row["predicted_sentiment"] for row in rows]
+        scores = _metric("msa_regression").compute(
+            predictions=predictions, references=[row["sentiment"] for row in rows]
+        )
+        _add(name, scores, found)
+
+
+def _score_emotion(name: str, rows: Sequence[dict], found: dict):
+    if rows:
+        gold = [row["emotion"] for row in rows]
+        scores = _metric("erc_classification").compute(
+            predictions=[row["predicted_emotion"] or "" for row in rows],
+            references=gold,
+            labels=list(BENCHMARK_EMOTIONS.get(name, sorted(set(gold)))),
+        )
+        found["per_class"][name] = scores["per_class"]
+        found["confusion"][name] = scores["confusion"]
+        _add(name, scores, found)
+
+
+def _add(name: str, scores: dict, found: dict):
+    found["metrics"].update({f"{name}/{key}": value for key, value in scores.items() if key not in _DETAILS})
+    found["reasons"].update({f"{name}/{key}": reason for key, reason in scores["reasons"].items()})
+
+
+@cache
+def _metric(name: str):
+    return evaluate.load(str(_METRICS / name))
+
+
+def results_file(rows: Sequence[dict], *, run: str, seed: int, model, protocol: dict, data: dict, **facts) -> dict:
+    """The results JSON of prediction rows.
+
+    Args:
+        protocol: context, modalities, decoding, split and labels, as a reader needs them to compare.
+        data: fingerprint, rows and split of each dataset.
+        facts: `environment()` (command, commit, versions) and `seconds`.
+    """
+    model_facts = {
+        "name": model.config.model_type,
+        "fusion_type": model.config.fusion_type,
+        "sequence_summary": model.config.sequence_summary,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": run,
+        "model": model_facts,
+        "seed": seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+        "protocol": protocol,
+        "data": data,
+        **score(rows),
+    }
+
+
+def describe_data(datasets: dict[str, UtteranceDataset]) -> dict:
+    """Fingerprint, rows and split of each dataset, as the results file holds them."""
+    return {
+        name: {"fingerprint": dataset.fingerprint, "rows": len(dataset), "split": dataset.rows[0]["split"]}
+        for name, dataset in datasets.items()
+    }
+
+
+def write_predictions(path: Path, rows: Sequence[dict]):
+    """Prediction rows as Parquet."""
+    Dataset.from_list(list(rows)).to_parquet(path)
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    folders: Sequence[str | Path],
+    split: str = "test",
+    modalities: Sequence[str] = ("audio", "visual"),
+    batch_size: int = 64,
+) -> tuple[list[dict], dict]:
+    """Evaluates a saved model on prepared folders: prediction rows and the results JSON.
+
+    Raises:
+        ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities.
+        OSError: no checkpoint there.
+    """
+    for name in modalities:
+        if name not in MODALITIES:
+            raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
+    accelerator = Accelerator()
+    processor = UniMSEProcessor.from_pretrained(checkpoint)
+    processor.feature_extractor.check_specs(feature_specs(folders), str(checkpoint))
+    model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).to(accelerator.device)
+    context = {"context_before": processor.context_before, "context_after": processor.context_after}
+    # Evaluation reads gold fields only; the targets that a loader needs are the native ones.
+    datasets = load_split(folders, split, universal_labels=False, **context)
+    began = time.monotonic()
+    rows = predict(model, processor, datasets, accelerator, modalities, batch_size)
+    results = results_file(
+        rows,
+        run=Path(checkpoint).resolve().name,
+        seed=0,
+        model=model,
+        protocol={
+            **context,
+            "modalities": ["text", *modalities],
+            "decoding": "constrained greedy",
+            "emotions": "per benchmark",
+            "split": split,
+        },
+        data=describe_data(datasets),
+        **environment(),
+        seconds={"evaluate": round(time.monotonic() - began, 1)},
+    )
+    return rows, results

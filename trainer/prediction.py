@@ -1,0 +1,61 @@
+"""One clip or text -> one label: decoding, features, model, as a function."""
+
+from pathlib import Path
+
+import torch
+
+from dataset_scripts.media import decode_audio, decode_frames, visual_extractor
+from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+
+
+def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) -> dict:
+    """The universal label of one utterance.
+
+    Args:
+        checkpoint: folder or Hub name.
+        text: what is said; may be empty.
+        clip: an audio or video file; a track that it lacks is a missing modality.
+
+    Returns:
+        `label` (its text), `polarity`, `intensity`, `emotion`, and `modalities`, what was seen.
+
+    Raises:
+        ValueError: neither text nor clip, a clip that cannot be decoded.
+        FileNotFoundError: no such clip.
+    """
+    if not text and clip is None:
+        raise ValueError("expected --text, a clip, or both; got neither")
+    processor = UniMSEProcessor.from_pretrained(checkpoint)
+    model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).eval()
+    sides = {} if clip is None else _clip_inputs(clip, processor)
+    inputs = processor(text, **sides)
+    with torch.no_grad():
+        ids = model.generate(**inputs, logits_processor=processor.logits_processor())
+    (label,) = processor.batch_decode_labels(ids)
+    return {
+        "label": format_label(label),
+        "polarity": label.polarity,
+        "intensity": label.intensity,
+        "emotion": label.emotion,
+        "modalities": ["text"] * bool(text) + [name for name in ("audio", "visual") if f"{name}_features" in inputs],
+    }
+
+
+def _clip_inputs(clip: Path, processor: UniMSEProcessor) -> dict:
+    if not clip.is_file():
+        raise FileNotFoundError(f"{clip}: no such clip")
+    sides = {}
+    audio = decode_audio(clip)
+    if audio is not None:
+        sides["audio"], sides["sampling_rate"] = audio
+    spec = processor.feature_extractor.visual_spec
+    frames = decode_frames(clip) if spec is not None else None
+    if frames is not None:
+        extractor = visual_extractor(spec["name"])
+        if extractor.fingerprint != spec["fingerprint"]:
+            raise ValueError(
+                f"visual features: the model was trained with {spec['name']} ({spec['fingerprint']}), installed is "
+                f"{extractor.fingerprint}; install the version of unimse that made the model"
+            )
+        sides["visual_features"] = extractor(frames)
+    return sides
