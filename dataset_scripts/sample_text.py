@@ -11,26 +11,27 @@ import numpy as np
 
 MIN_WORDS, MAX_WORDS = 6, 14
 
-# How a person feels, and what a thing is; every word belongs to one emotion only.
+# How a person feels, and what a thing is; every word belongs to one emotion only. Few words, each often: a model that is
+# trained from scratch in a minute must meet every one of them many times.
 FEELINGS = {
-    "joy": ("happy", "glad", "delighted", "cheerful"),
-    "surprise": ("surprised", "amazed", "stunned", "shocked"),
-    "anger": ("angry", "mad", "furious", "outraged"),
-    "sadness": ("sad", "lonely", "unhappy", "miserable"),
-    "disgust": ("disgusted", "sickened", "queasy", "repulsed"),
-    "fear": ("afraid", "scared", "terrified", "worried"),
-    "excited": ("excited", "thrilled", "eager", "pumped"),
-    "frustrated": ("frustrated", "annoyed", "irritated", "exasperated"),
+    "joy": ("happy", "delighted"),
+    "surprise": ("surprised", "amazed"),
+    "anger": ("angry", "furious"),
+    "sadness": ("sad", "lonely"),
+    "disgust": ("disgusted", "queasy"),
+    "fear": ("afraid", "scared"),
+    "excited": ("excited", "thrilled"),
+    "frustrated": ("frustrated", "annoyed"),
 }
 QUALITIES = {
-    "joy": ("lovely", "heartwarming"),
-    "surprise": ("unexpected", "astonishing"),
-    "anger": ("outrageous", "infuriating"),
-    "sadness": ("heartbreaking", "depressing"),
-    "disgust": ("nasty", "disgusting"),
-    "fear": ("scary", "frightening"),
-    "excited": ("exciting", "thrilling"),
-    "frustrated": ("annoying", "frustrating"),
+    "joy": ("lovely",),
+    "surprise": ("unexpected",),
+    "anger": ("outrageous",),
+    "sadness": ("depressing",),
+    "disgust": ("nasty",),
+    "fear": ("frightening",),
+    "excited": ("exciting",),
+    "frustrated": ("irritating",),
 }
 FEELING_FRAMES = (
     "i am {very} {word} about {topic}",
@@ -70,37 +71,18 @@ NEUTRAL_FRAMES = (
     "you can see {topic} from the window",
     "the form for {topic} has three parts",
 )
+# Few topics, so that the most similar text, where a universal label is looked for, shares the telling word.
 TOPICS = (
     "the new kitchen",
-    "the train timetable",
-    "the garden fence",
     "the monday meeting",
-    "the second chapter",
     "the phone call",
-    "the old bridge",
     "the school play",
     "the dinner plan",
-    "the computer course",
-    "the weather report",
-    "the office move",
     "the football match",
-    "the paper map",
     "the short film",
-    "the bus route",
-    "the apartment keys",
     "the spring concert",
-    "the blue car",
     "the cooking class",
-    "the history book",
-    "the city council",
-    "the long letter",
-    "the evening walk",
     "the art museum",
-    "the music lesson",
-    "the green sofa",
-    "the village shop",
-    "the language test",
-    "the river boat",
 )
 OPENERS = ("", "", "", "well", "so", "you know", "i mean", "by the way", "as i said", "look", "now", "okay")
 TAILS = ("", "", "", "today", "this week", "this morning", "at the moment", "these days", "again", "right now")

@@ -43,7 +43,7 @@ def _prepare(options) -> None:
         **own,
     )
     rows = ", ".join(f"{name} {split['rows']}" for name, split in report["splits"].items())
-    print(f"{options.out}: {rows} rows ({report['format']}); what was left out and why: prepare-report.json")
+    print(f"{options.out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
 
 
 def _label(options) -> None:

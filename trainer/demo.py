@@ -65,7 +65,8 @@ def _prepare(raw: Path, out: Path) -> list[Path]:
     folders = [out / name for name in BENCHMARKS]
     for name, folder in zip(BENCHMARKS, folders, strict=True):
         report = prepare_dataset(name, raw / name, folder, extractor=visual_extractor(), overwrite=True)
-        print(f"{name}: {', '.join(f'{split} {facts["rows"]}' for split, facts in report['splits'].items())}")
+        counts = ", ".join(f"{split} {facts['rows']}" for split, facts in report["splits"].items())
+        print(f"{name}: {counts} utterances")
     label_datasets(folders)
     return folders
 

@@ -1,0 +1,61 @@
+import pytest
+import yaml
+
+from trainer.arguments import load_config
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "first.yaml"
+    path.write_text(yaml.safe_dump({"data": ["data/meld"], "learning_rate": "1e-3", "model": {"fusion_type": "ffn"}}))
+    return path
+
+
+def test_defaults_are_the_papers(config_file):
+    config = load_config(config_file, ["--learning_rate", "3e-4"])
+    assert (config.run, config.learning_rate, config.fusion_learning_rate) == ("first", 3e-4, 1e-4)
+    assert (config.context_before, config.context_after, config.universal_labels) == (2, 2, True)
+
+
+def test_the_command_line_overrides_any_field(config_file):
+    overrides = ["--seeds", "[1, 2]", "--model.fusion_type=parallel", "--modalities", "[]", "--weight-decay", "0"]
+    config = load_config(config_file, overrides)
+    assert config.seeds == [1, 2] and config.modalities == [] and config.weight_decay == 0.0
+    assert config.model == {"fusion_type": "parallel"}
+
+
+WRONG = [
+    (["--learning_rat", "1"], "unknown field 'learning_rat'; did you mean 'learning_rate'"),
+    (["--model.fusion_typ", "ffn"], "unknown field 'model.fusion_typ'; did you mean 'fusion_type'"),
+    (["--epochs", "0"], "epochs: expected a whole number >= 1, got 0"),
+    (["--epochs", "1.5"], "epochs: expected int, got 1.5"),
+    (["--learning_rate", "fast"], "learning_rate: expected float, got 'fast'"),
+    (["--universal_labels", "1"], "universal_labels: expected bool, got 1"),
+    (["--modalities", "[smell]"], "modalities: expected names of audio, visual, got 'smell'"),
+    (["--modality_dropout", "1.0"], r"modality_dropout: expected a number in \[0, 1\)"),
+    (["--mixed_precision", "int8"], "mixed_precision: expected no, bf16 or fp16, got 'int8'"),
+    (["--data", "[]"], "data and seeds: expected at least one entry each"),
+    (["--seeds", "[a]"], r"seeds\[0\]: expected int, got 'a'"),
+    (["epochs", "3"], "expected an override such as"),
+    (["--epochs"], "--epochs: a value is missing"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), WRONG)
+def test_wrong_fields_fail_before_anything_starts(config_file, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(config_file, overrides)
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no.yaml: no such config file"):
+        load_config(tmp_path / "no.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ValueError, match="expected a YAML mapping of fields, got list"):
+        load_config(tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ValueError, match="broken.yaml: not valid YAML"):
+        load_config(tmp_path / "broken.yaml")
+    (tmp_path / "empty.yaml").write_text("run: x\n")
+    with pytest.raises(ValueError, match="field 'data' is missing"):
+        load_config(tmp_path / "empty.yaml")

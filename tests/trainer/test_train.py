@@ -1,0 +1,204 @@
+import json
+
+import datasets
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+
+from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from trainer.arguments import RunConfig
+from trainer.build import build_model, build_processor
+from trainer.checkpointing import BEST, save_checkpoint, write_json
+from trainer.data import Indexed, load_split
+from trainer.evaluation import evaluate_checkpoint, predict, score
+from trainer.hub import publish_folder
+from trainer.optimization import build_optimizer, is_new
+from trainer.results_file import read_results
+from trainer.train import load_data, train
+
+
+def build(settings: dict, **changes):
+    config = RunConfig(**{**settings, **changes})
+    data = load_data(config)
+    torch.manual_seed(0)
+    processor = build_processor(config, Indexed(list(data.train.values())), data.specs)
+    return config, data, processor, build_model(config, processor)
+
+
+def test_a_run_leaves_everything_a_reader_needs(run_settings):
+    config = RunConfig(**run_settings)
+    (path,) = train(config, progress=False)
+    folder = path.parent
+    results = read_results(path).content
+    assert results["seed"] == 1 and results["protocol"]["modalities"] == ["text", "audio", "visual"]
+    assert results["data"]["meld"] == {**results["data"]["meld"], "rows": 10, "split": "test"}
+    assert yaml.safe_load((folder / "config.yaml").read_text())["epochs"] == 2
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in log] == [1, 2] and any(line["best"] for line in log)
+    assert log[1]["task_loss"] < log[0]["task_loss"]
+    predictions = datasets.Dataset.from_parquet(str(folder / "predictions.parquet")).to_list()
+    assert score(predictions)["metrics"] == results["metrics"]
+    # The checkpoint is the one that was scored.
+    rows, again = evaluate_checkpoint(folder / BEST, config.data)
+    assert again["metrics"] == results["metrics"] and rows == predictions
+
+
+def test_eight_samples_are_learned_to_the_exact_label(run_settings):
+    """Loss and generation agree: a model that overfits writes the targets themselves."""
+    from trainer.data import Collator
+    from trainer.train import train_step
+
+    config, data, processor, model = build(run_settings)
+    train_set = data.train["meld"]
+    batch = Collator(processor)([(index, train_set[index]) for index in range(8)])
+    batch.pop("sample_index")
+    optimizer, scheduler = build_optimizer(model, config, 150, 1)
+    accelerator = Accelerator()
+    model.train()
+    for _ in range(150):
+        train_step(accelerator, model, optimizer, scheduler, batch, 1.0)
+    model.eval()
+    ids = model.generate(**{name: value for name, value in batch.items() if name != "labels"})
+    targets = [format_label(train_set[index]["label"]) for index in range(8)]
+    assert processor.tokenizer.batch_decode(ids, skip_special_tokens=True) == targets
+
+
+def test_the_learning_rates_are_the_papers_by_group(run_settings):
+    config, _, _, model = build(run_settings, learning_rate=3e-4, fusion_learning_rate=1e-4)
+    optimizer, _ = build_optimizer(model, config, 10, 1)
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == (1e-4 if is_new(name) else 3e-4), name
+        assert (decays[id(parameter)] > 0) == (parameter.dim() > 1), name
+    new = {name for name, _ in model.named_parameters() if is_new(name)}
+    assert any("lstm" in name for name in new) and any("output_proj" in name for name in new)
+    assert not any("SelfAttention" in name or name == "shared.weight" for name in new)
+
+
+def test_a_run_without_a_modality_neither_sees_nor_trains_it(run_settings):
+    config, _, processor, model = build(run_settings, modalities=["visual"])
+    assert list(model.contrastive_heads) == ["visual"]
+    assert not any(parameter.requires_grad for parameter in model.encoder.audio_encoder.parameters())
+    (path,) = train(config, progress=False)
+    assert read_results(path).content["protocol"]["modalities"] == ["text", "visual"]
+
+
+def test_the_best_epoch_is_kept_not_the_last(run_settings, monkeypatch):
+    import trainer.train as module
+
+    values = iter([0.2, 0.9, 0.5])
+    saved = []
+    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"emotion_accuracy": next(values)}})
+    monkeypatch.setattr(module, "save_checkpoint", lambda *arguments: saved.append(save_checkpoint(*arguments)))
+    (path,) = train(RunConfig(**{**run_settings, "epochs": 3}), progress=False)
+    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    assert [line["best"] for line in log] == [True, True, False] and len(saved) == 2
+
+
+def test_patience_stops_and_smaller_can_be_better(run_settings, monkeypatch):
+    import trainer.train as module
+
+    values = iter([1.0, 1.2, 1.3, 0.1])
+    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/mae": next(values)}})
+    settings = {**run_settings, "epochs": 4, "metric": "mosi/mae", "greater_is_better": False, "patience": 2}
+    (path,) = train(RunConfig(**settings), progress=False)
+    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    assert [line["best"] for line in log] == [True, False, False]
+
+
+def test_an_unknown_selection_metric_is_named(run_settings):
+    with pytest.raises(ValueError, match="metric: expected one of mosi/mae.*got 'meld/accuracyy'"):
+        train(RunConfig(**{**run_settings, "metric": "meld/accuracyy", "epochs": 1}), progress=False)
+
+
+def test_the_same_seed_gives_the_same_weights(run_settings):
+    folders = []
+    for run in ("a", "b"):
+        (path,) = train(RunConfig(**{**run_settings, "run": run, "epochs": 1}), progress=False)
+        folders.append(path.parent / BEST)
+    left, right = (UniMSEForConditionalGeneration.from_pretrained(folder).state_dict() for folder in folders)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_training_starts_from_a_t5_checkpoint(run_settings, t5_folder, tmp_path, processor):
+    processor.tokenizer.save_pretrained(t5_folder)
+    settings = {**run_settings, "backbone": str(t5_folder), "model": {"fusion_layers": [3]}}
+    _, _, built, model = build(settings)
+    reference = UniMSEForConditionalGeneration.from_pretrained(t5_folder)
+    assert torch.equal(model.shared.weight, reference.shared.weight)
+    assert model.config.fusion_layers == [3] and model.config.visual_feature_size == 6
+    assert built.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
+def test_predictions_do_not_depend_on_the_batch(run_settings):
+    _, data, processor, model = build(run_settings)
+    rows = [predict(model, processor, data.test, Accelerator(), batch_size=size, progress=False) for size in (1, 7, 64)]
+    assert rows[0] == rows[1] == rows[2]
+    assert [row["id"] for row in rows[0]] == [row["id"] for test in data.test.values() for row in test.rows]
+
+
+def test_only_gold_fields_are_scored():
+    rows = [
+        {"dataset": "mosi", "sentiment": 2.0, "emotion": None, "prediction": "positive,1.0,joy"},
+        {"dataset": "mosi", "sentiment": -1.0, "emotion": None, "prediction": None},
+        {"dataset": "meld", "sentiment": None, "emotion": "joy", "prediction": "positive,1.0,joy"},
+        {"dataset": "meld", "sentiment": None, "emotion": "neutral", "prediction": None},
+    ]
+    for row in rows:
+        parsed = row["prediction"] is not None
+        row.update(predicted_sentiment=1.0 if parsed else None, predicted_emotion="joy" if parsed else None)
+    found = score(rows)
+    assert found["metrics"]["emotion_accuracy"] == found["metrics"]["meld/accuracy"] == 0.5
+    assert found["metrics"]["parse_failures"] == 2
+    assert found["metrics"]["mosi/mae"] is None and "mosi/mae" in found["reasons"]
+    assert found["metrics"]["mosi/acc2_has0"] == 0.5  # an output that is no label is wrong, not 0.0
+    assert "mosi/accuracy" not in found["metrics"] and "meld/mae" not in found["metrics"]
+
+
+def test_data_of_another_extractor_is_refused_at_load(run_settings, prepared):
+    config = RunConfig(**{**run_settings, "epochs": 1})
+    (path,) = train(config, progress=False)
+    specs = json.loads((prepared[1] / "features.json").read_text())
+    specs["visual"]["fingerprint"] = "other"
+    write_json(prepared[1] / "features.json", specs)
+    with pytest.raises(ValueError, match="visual features were made by test-visual"):
+        evaluate_checkpoint(path.parent / BEST, [prepared[1]])
+    with pytest.raises(ValueError, match="modalities: expected names of"):
+        evaluate_checkpoint(path.parent / BEST, [prepared[0]], modalities=["smell"])
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path, run_settings, monkeypatch):
+    _, _, processor, model = build(run_settings)
+    save_checkpoint(tmp_path / BEST, model, processor)
+    before = {path.name: path.read_bytes() for path in (tmp_path / BEST).iterdir()}
+
+    def fail(folder):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(processor, "save_pretrained", fail)
+    with torch.no_grad():
+        model.shared.weight.add_(1)
+    with pytest.raises(RuntimeError, match="killed"):
+        save_checkpoint(tmp_path / BEST, model, processor)
+    assert {path.name: path.read_bytes() for path in (tmp_path / BEST).iterdir()} == before
+
+
+def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
+    (path,) = train(RunConfig(**{**run_settings, "epochs": 1}), progress=False)
+    out = publish_folder(path.parent, tmp_path / "published")
+    names = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
+    assert {"README.md", "results.json", "config.json", "model.safetensors", "modeling_unimse.py"} <= names
+    assert any(name.startswith(".eval_results/") for name in names)
+    assert type(UniMSEProcessor.from_pretrained(out)) is UniMSEProcessor
+    with pytest.raises(FileNotFoundError, match="expected a finished run folder"):
+        publish_folder(tmp_path, tmp_path / "nothing")
+
+
+def test_splits_that_are_missing_are_named(run_settings, prepared):
+    assert set(load_split(prepared, "validation")) == {"mosi", "meld"}
+    for folder in prepared:
+        (folder / "data" / "validation-00000-of-00001.parquet").unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match="validation"):
+        train(RunConfig(**run_settings), progress=False)
