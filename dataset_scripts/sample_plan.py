@@ -22,8 +22,8 @@ from modeling_unimse.universal_label_unimse import BENCHMARK_EMOTIONS, EMOTION_P
 TELLERS = ("text", "voice", "face")
 DATASETS = ("mosi", "mosei", "meld", "iemocap")
 # Utterances a split. IEMOCAP has no validation split of its own: it is carved from Sessions 1-4 when read. Most have a
-# gold emotion: where words do not tell, the emotion a donor gives to MOSI and MOSEI is a guess within the polarity, and a
-# small model should not learn mostly from guesses.
+# gold emotion: where words do not tell, the emotion a donor gives to MOSI and MOSEI is a guess within the polarity, and
+# a small model should not learn mostly from guesses.
 COUNTS = {
     "mosi": {"train": 160, "validation": 40, "test": 120},
     "mosei": {"train": 160, "validation": 40, "test": 90},

@@ -11,8 +11,8 @@ import numpy as np
 
 MIN_WORDS, MAX_WORDS = 6, 14
 
-# How a person feels, and what a thing is; every word belongs to one emotion only. Few words, each often: a model that is
-# trained from scratch in a minute must meet every one of them many times.
+# How a person feels, and what a thing is; every word belongs to one emotion only. Few words, each often: a model that
+# is trained from scratch in a minute must meet every one of them many times.
 FEELINGS = {
     "joy": ("happy", "delighted"),
     "surprise": ("surprised", "amazed"),

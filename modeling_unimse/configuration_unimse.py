@@ -1,4 +1,4 @@
-"""Configuration of UniMSE: a T5 text configuration plus modality encoders, fusion, contrastive losses and label grammar."""
+"""Configuration of UniMSE: a T5 text configuration plus modality encoders, fusion, contrastive losses and labels."""
 
 from dataclasses import fields
 

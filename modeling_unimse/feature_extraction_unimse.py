@@ -14,6 +14,8 @@ import numpy as np
 from transformers import BatchFeature, FeatureExtractionMixin
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
+NORMALIZATIONS = ("dataset", "level", "utterance")
+
 
 class UniMSEFeatureExtractor(FeatureExtractionMixin):
     """Pads and masks acoustic and visual sequences; computes log-Mel bands where a waveform is given.
@@ -27,8 +29,9 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         max_audio_frames, max_visual_frames: longer sequences are thinned evenly to this length.
         audio_mean, audio_std, visual_mean, visual_std: per-band statistics of a training set; where given, features are
             standardised with them, so training and inference cannot differ.
-        audio_normalization: `dataset` uses the statistics above; `utterance` standardises every band over the frames of
-            the utterance itself instead, which takes out the level of channel and speaker.
+        audio_normalization: what is taken out of an utterance before the statistics above are applied: `dataset`
+            nothing; `level` its mean over frames and bands, that is its loudness; `utterance` mean and deviation of
+            every band over its frames, that is loudness, channel and average spectrum.
         visual_spec: name, size and fingerprint of the extractor that made the visual features of the training set; data
             made by another one is refused (`check_specs`).
     """
@@ -53,8 +56,9 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         visual_spec: dict | None = None,
         **kwargs,
     ):
-        if audio_normalization not in ("dataset", "utterance"):
-            raise ValueError(f"audio_normalization: expected 'dataset' or 'utterance', got {audio_normalization!r}")
+        if audio_normalization not in NORMALIZATIONS:
+            expected = ", ".join(NORMALIZATIONS)
+            raise ValueError(f"audio_normalization: expected one of {expected}, got {audio_normalization!r}")
         super().__init__(**kwargs)
         self.audio_feature_size = audio_feature_size
         self.visual_feature_size = visual_feature_size
@@ -87,7 +91,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         """Raise a `ValueError` if data were made by other extractors than this processor was built for.
 
         Args:
-            specs: `{"audio": spec | None, "visual": spec | None}` as stored with prepared data; `None` = no such features.
+            specs: `{"audio": spec | None, "visual": spec | None}` as stored with prepared data; `None` = none.
             source: named in the message.
         """
         for modality, own in (("audio", self.audio_spec), ("visual", self.visual_spec)):
@@ -95,8 +99,8 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             if theirs is None or own is None or theirs["fingerprint"] == own["fingerprint"]:
                 continue
             raise ValueError(
-                f"{source}: {modality} features were made by {theirs['name']} ({theirs['fingerprint']}), but the processor "
-                f"expects {own['name']} ({own['fingerprint']}). Prepare the data again with {own['name']}."
+                f"{source}: {modality} features were made by {theirs['name']} ({theirs['fingerprint']}), but the "
+                f"processor expects {own['name']} ({own['fingerprint']}). Prepare the data again with {own['name']}."
             )
 
     def log_mel(self, waveform: np.ndarray, sampling_rate: int | None = None, sample: str = "audio") -> np.ndarray:
@@ -192,9 +196,17 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             sequence = sequence[np.linspace(0, len(sequence) - 1, longest).round().astype(int)]
         return self._standardise(modality, sequence)
 
-    def _standardise(self, modality: str, sequence: np.ndarray) -> np.ndarray:
-        if modality == "audio" and self.audio_normalization == "utterance":
+    def normalise_utterance(self, sequence: np.ndarray) -> np.ndarray:
+        """`(T, audio_feature_size)` without what `audio_normalization` takes out of an utterance by itself."""
+        if self.audio_normalization == "level":
+            return sequence - sequence.mean()
+        if self.audio_normalization == "utterance":
             return (sequence - sequence.mean(0)) / (sequence.std(0) + 1e-3)
+        return sequence
+
+    def _standardise(self, modality: str, sequence: np.ndarray) -> np.ndarray:
+        if modality == "audio":
+            sequence = self.normalise_utterance(sequence)
         mean, std = getattr(self, f"{modality}_mean"), getattr(self, f"{modality}_std")
         if mean is None or std is None:
             return sequence
@@ -225,7 +237,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
 
 
 def _pad(sequences: list[np.ndarray | None], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-padded `(B, T, size)` float32 and its `(B, T)` int64 mask; a missing sequence is a row without valid steps."""
+    """Zero-padded `(B, T, size)` float32 and its `(B, T)` int64 mask; a missing sequence has no valid step."""
     longest = max(len(sequence) for sequence in sequences if sequence is not None)
     padded = np.zeros((len(sequences), longest, size), np.float32)
     mask = np.zeros((len(sequences), longest), np.int64)

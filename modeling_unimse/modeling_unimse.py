@@ -5,9 +5,9 @@
     visual ── LSTM ── summary x_v ───────────────────────────────────^────────────────────^
 
 What differs from the paper's code: PMF starts as the identity (`fusion_init="paper"` gives theirs), sits in the encoder
-only unless `fuse_decoder`, contrastive losses are taken at every fusion layer with masked means and trained projections,
-and a missing modality is a mask. T5 itself is the library's: subclasses add to it, nothing is copied, so the keys of any
-T5 checkpoint load as they are.
+only unless `fuse_decoder`, contrastive losses are taken at every fusion layer with masked means and trained
+projections, and a missing modality is a mask. T5 itself is the library's: subclasses add to it, nothing is copied, so
+the keys of any T5 checkpoint load as they are.
 """
 
 import copy
@@ -26,7 +26,6 @@ from transformers.utils.output_capturing import OutputRecorder, maybe_install_ca
 
 from .configuration_unimse import UniMSEConfig
 from .sequence_unimse import LSTM, compact, gather_batch, last_step, masked_mean
-
 
 MODALITIES = ("audio", "visual")
 
@@ -109,8 +108,8 @@ class ModalityEncoder(nn.Module):
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedModality:
         """Encodes `(B, T, input_size)` with its `(B, T)` mask.
 
-        Masked steps, wherever they stand, are taken out; valid ones move to the front. A sample without a valid step has
-        summary 0.
+        Masked steps, wherever they stand, are taken out; valid ones move to the front. A sample without a valid step
+        has summary 0.
         """
         features, mask = compact(features, mask)
         states = self.dropout(self.lstm(self.dropout(features)))  # (B, T, hidden)
@@ -119,7 +118,7 @@ class ModalityEncoder(nn.Module):
 
 
 class CrossModalAttention(nn.Module):
-    """Text tokens attend over one modality's sequence: the authors' `cross_attention` variant, 2 layers of 2 heads, 30-d."""
+    """Text tokens attend over one modality's sequence: the authors' `cross_attention` (2 layers, 2 heads, 30-d)."""
 
     def __init__(self, config: UniMSEConfig, modality_size: int):
         super().__init__()
@@ -134,7 +133,7 @@ class CrossModalAttention(nn.Module):
         self.norm = nn.ModuleList([nn.LayerNorm(size) for _ in layers])
 
     def forward(self, hidden_states: torch.Tensor, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(B, S, d_model)` attends over `(B, T, hidden)` with its `(B, T)` mask -> `(B, S, size)`, 0 without a step."""
+        """`(B, S, d_model)` attends over `(B, T, hidden)` with `(B, T)` mask -> `(B, S, size)`, 0 without a step."""
         present = mask.any(1)
         # A row without a valid step attends to all of its padding, and the result is dropped below: no 0/0.
         visible = (mask | ~present[:, None])[:, None, None, :]  # (B, 1, 1, T)
@@ -153,9 +152,9 @@ class CrossModalAttention(nn.Module):
 class ModalityFusion(nn.Module):
     """PMF, the adapter after the feed-forward of a fusion layer (paper, section 3.4, equations 1-4).
 
-    F = [h; x_a; x_v], F_d = sigmoid(W_d F + b_d), F_u = W_u F_d + b_u, h' = W (F_u + F) + b. In `parallel` the bottleneck
-    reads the feed-forward's input; in `cross_attention` x_a and x_v are attended per token. Identity init: W = [I 0 0],
-    b = 0, W_u = 0, b_u = 0, so h' = h exactly.
+    F = [h; x_a; x_v], F_d = sigmoid(W_d F + b_d), F_u = W_u F_d + b_u, h' = W (F_u + F) + b. In `parallel` the
+    bottleneck reads the feed-forward's input; in `cross_attention` x_a and x_v are attended per token. Identity init: W
+    = [I 0 0], b = 0, W_u = 0, b_u = 0, so h' = h exactly.
     """
 
     def __init__(self, config: UniMSEConfig):
@@ -181,7 +180,7 @@ class ModalityFusion(nn.Module):
         return self.output_proj(update + fused)
 
     def _sides(self, hidden_states: torch.Tensor, encoded: dict) -> list[torch.Tensor]:
-        """What each modality adds to every token, `(B, S, side)`; a modality that nobody has adds nothing, as zeros do."""
+        """What each modality adds to every token, `(B, S, side)`; one that nobody has adds nothing, as zeros do."""
         sides = []
         for name, size in zip(MODALITIES, self.side_sizes, strict=True):
             modality = encoded[name]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from transformers import BatchFeature, LogitsProcessorList, ProcessorMixin
 
 from .decoding_unimse import LabelLogitsProcessor, LabelTrie
@@ -21,7 +20,7 @@ class UniMSEProcessor(ProcessorMixin):
     """Wraps a `UniMSEFeatureExtractor` and a T5 tokenizer.
 
     Args:
-        context_before, context_after: how many utterances of the dialogue around the current one are read (paper: 2, 2).
+        context_before, context_after: utterances of the dialogue read around the current one (paper: 2, 2).
         emotions: the emotion set of the labels.
         max_text_tokens: longest token sequence; the farthest context is cut first.
     """
@@ -100,7 +99,7 @@ class UniMSEProcessor(ProcessorMixin):
         return BatchFeature(inputs, tensor_type=return_tensors)
 
     def batch_decode_labels(self, ids) -> list[UniversalLabel | None]:
-        """Generated ids `(B, L)` -> labels; `None` where a sequence is no label (count it; never score it as neutral)."""
+        """Generated ids `(B, L)` -> labels; `None` where a sequence is no label (count it, never call it neutral)."""
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [self._parse_or_none(text) for text in texts]
 

@@ -1,4 +1,4 @@
-"""Tensor functions on masked sequences: compaction, summaries, an LSTM that `torch.compile` keeps whole, batch gathering."""
+"""Tensor functions on masked sequences: compaction, summaries, an LSTM that compiles whole, gathering."""
 
 import torch
 import torch.distributed as dist
@@ -54,8 +54,8 @@ def gather_batch(candidates: torch.Tensor, present: torch.Tensor) -> tuple[torch
 class LSTM(nn.Module):
     """Unidirectional LSTM with the parameters, names and results of `torch.nn.LSTM(batch_first=True)`.
 
-    The compiler refuses `torch.nn.LSTM`, and would unroll its steps and compile again for each length. Compiled, this one
-    is a single opaque operator; otherwise it calls the kernel that `torch.nn.LSTM` calls.
+    The compiler refuses `torch.nn.LSTM`, and would unroll its steps and compile again for each length. Compiled, this
+    one is a single opaque operator; otherwise it calls the kernel that `torch.nn.LSTM` calls.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int):

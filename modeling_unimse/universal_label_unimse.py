@@ -100,8 +100,8 @@ def target_intensity(sentiment: float) -> float:
 def native_label(polarity: str, sentiment: float | None, emotion: str | None) -> UniversalLabel:
     """A label without a donor: the half that the data set lacks is a constant of the polarity.
 
-    Intensity -1.0, 0.0 or 1.0; emotion sadness, neutral or joy. Used for the ablation without universal labels and where
-    no donor exists.
+    Intensity -1.0, 0.0 or 1.0; emotion sadness, neutral or joy. Used for the ablation without universal labels and
+    where no donor exists.
     """
     intensity = _NATIVE_INTENSITY[polarity] if sentiment is None else target_intensity(sentiment)
     return UniversalLabel(polarity, intensity, _NATIVE_EMOTION[polarity] if emotion is None else emotion)

@@ -32,7 +32,7 @@ class RunConfig:
         context_before, context_after: utterances of dialogue context (paper: 2, 2).
         universal_labels: train on donors' halves too; `False` = the data set's own half and constants.
         emotions: emotion set of the labels.
-        audio_normalization: `dataset` or `utterance`, see `UniMSEFeatureExtractor`.
+        audio_normalization: `dataset`, `level` or `utterance`, see `UniMSEFeatureExtractor`.
         augmentation: fields of `trainer.data.Augmentation`, for training batches.
         modality_dropout: probability that a training sample loses a modality.
         epochs, batch_size, eval_batch_size: as usual; batch sizes are per process.

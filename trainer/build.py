@@ -25,7 +25,7 @@ def build_processor(config: RunConfig, train: Indexed, specs: dict) -> UniMSEPro
     )
     extractor.check_specs(specs, "training data")
     for name in config.modalities:
-        statistics = feature_statistics(train.joined, name)
+        statistics = feature_statistics(train.joined, name, extractor.normalise_utterance if name == "audio" else None)
         if statistics is not None:
             mean, std = statistics
             setattr(extractor, f"{name}_mean", mean)

@@ -1,4 +1,4 @@
-"""The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage; errors are one line, a traceback with `--debug`."""
+"""The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage; an error is one line."""
 
 import argparse
 import json
@@ -111,7 +111,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _add_data_commands(commands):
-    sample = commands.add("sample", _sample, "write the embedded sample: four small benchmarks in their own layouts", "raw")
+    sample = commands.add(
+        "sample", _sample, "write the embedded sample: four small benchmarks in their own layouts", "raw"
+    )
     sample.add_argument("out", type=Path, help="folder to make")
     sample.add_argument("--seed", type=int, default=0)
 
@@ -128,10 +130,14 @@ def _add_data_commands(commands):
     prepare.add_argument("--emotion-map", type=_pair, nargs="*", default=[], metavar="RAW=EMOTION")
     prepare.add_argument("--emotion-polarity", type=_pair, nargs="*", default=[], metavar="EMOTION=POLARITY")
 
-    label = commands.add("label", _label, "universal labels from donors, over all folders together", "data/mosi data/meld")
+    label = commands.add(
+        "label", _label, "universal labels from donors, over all folders together", "data/mosi data/meld"
+    )
     label.add_argument("data", type=Path, nargs="+", help="prepared folders")
     label.add_argument("--embedder", help="sentence-transformers model or folder; without it TF-IDF is used")
-    label.add_argument("--leaky-donors", action="store_true", help="take donors from all splits, as the authors' code does")
+    label.add_argument(
+        "--leaky-donors", action="store_true", help="take donors from all splits, as the authors' code does"
+    )
 
 
 def _add_model_commands(commands):
@@ -149,7 +155,9 @@ def _add_model_commands(commands):
     evaluate.add_argument("--modalities", default="text,audio,visual", help="what the model may see")
     evaluate.add_argument("--batch-size", type=int, default=64)
 
-    board = commands.add("leaderboard", _leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board")
+    board = commands.add(
+        "leaderboard", _leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+    )
     board.add_argument("results", type=Path, nargs="+")
     board.add_argument("--out", type=Path, required=True)
 
@@ -160,7 +168,9 @@ def _add_model_commands(commands):
     predict.add_argument("--text", default="", help="what is said")
     predict.add_argument("--json", action="store_true")
 
-    publish = commands.add("publish", _publish, "lay out a finished run as a model repository", "runs/sample_cpu/seed-1 published")
+    publish = commands.add(
+        "publish", _publish, "lay out a finished run as a model repository", "runs/sample_cpu/seed-1 published"
+    )
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
 

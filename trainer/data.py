@@ -127,20 +127,24 @@ def feature_specs(folders: Sequence[str | Path]) -> dict:
                 continue
             if specs[name] is not None and specs[name]["fingerprint"] != spec["fingerprint"]:
                 raise ValueError(
-                    f"{folder}: {name} features were made by {spec['name']} ({spec['fingerprint']}), those of the other "
-                    f"datasets by {specs[name]['name']} ({specs[name]['fingerprint']}). Prepare them with the same one."
+                    f"{folder}: {name} features were made by {spec['name']} ({spec['fingerprint']}), those of the "
+                    f"other datasets by {specs[name]['name']} ({specs[name]['fingerprint']}). Prepare all with one."
                 )
             specs[name] = spec
     return specs
 
 
-def feature_statistics(dataset: Dataset, name: str) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation of every band over all frames of a dataset; `None` where no sample has the feature."""
+def feature_statistics(dataset: Dataset, name: str, transform=None) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of every band over all frames of a dataset; `None` where no sample has the feature.
+
+    Args:
+        transform: applied to each `(T, bands)` sequence first.
+    """
     count, total, squares = 0, 0.0, 0.0
     for index in range(len(dataset)):
         sequence = dataset[index][f"{name}_features"]
         if sequence is not None:
-            sequence = sequence.astype(np.float64)
+            sequence = (sequence if transform is None else transform(sequence)).astype(np.float64)
             count, total, squares = count + len(sequence), total + sequence.sum(0), squares + (sequence**2).sum(0)
     if not count:
         return None
@@ -221,8 +225,8 @@ def _random() -> float:
 class Collator:
     """Samples -> model inputs with `sample_index`; the training one augments and drops modalities.
 
-    Every modality the model uses is always in the batch, with an all-zero mask where nobody has it: with several processes
-    each must take part in the same collectives.
+    Every modality the model uses is always in the batch, with an all-zero mask where nobody has it: with several
+    processes each must take part in the same collectives.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Predictions by constrained generation, and the results file made from them.
 
-Results JSON (schema_version 1): run, model, seed, commit, created, command, versions, protocol, data (fingerprint and rows
-of each test set), metrics (`<dataset>/<metric>`, `emotion_accuracy`, `parse_failures`), per_class, confusion, reasons (why
-a metric is null), seconds. Only gold fields are scored; a prediction that is no label is counted, never guessed.
+Results JSON (schema_version 1): run, model, seed, commit, created, command, versions, protocol, data (fingerprint and
+rows of each test set), metrics (`<dataset>/<metric>`, `emotion_accuracy`, `parse_failures`), per_class, confusion,
+reasons (why a metric is null), seconds. Only gold fields are scored; a prediction that is no label is counted, never
+guessed.
 """
 
 import math

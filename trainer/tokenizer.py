@@ -1,7 +1,7 @@
 """A T5 tokenizer for models trained from scratch, where no pretrained vocabulary is given.
 
-Pieces are the words of the training text, the parts of labels and, for everything else, single characters. The trainers of
-the tokenizers library were passed over: their result differs from run to run, and they cut labels at odd places.
+Pieces are the words of the training text, the parts of labels and, for everything else, single characters. The trainers
+of the tokenizers library were passed over: their result differs from run to run, and they cut labels at odd places.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Training of one run: `accelerate launch -m trainer.train CONFIG [--field value ...]`, the same as `unimse train`.
 
-For each seed: train, validate by generation, keep the best checkpoint, and at the end, once, score the test sets with it.
+For each seed: train, validate by generation, keep the best checkpoint, and at the end, once, score the test sets with
+it.
 """
 
 import json

@@ -84,11 +84,19 @@ def test_statistics_standardise_and_are_saved(tmp_path):
     torch.testing.assert_close(out.std(0, correction=0), torch.ones(64), atol=1e-4, rtol=0)
 
 
-def test_utterance_normalisation_takes_out_the_level():
-    extractor = UniMSEFeatureExtractor(audio_normalization="utterance")
+@pytest.mark.parametrize(("normalization", "same"), [("dataset", False), ("level", True), ("utterance", True)])
+def test_normalisation_takes_out_the_level(normalization, same):
+    extractor = UniMSEFeatureExtractor(audio_normalization=normalization)
     features = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
     quiet, loud = (extractor(audio_features=[features + level])["audio_features"] for level in (0, 5))
-    np.testing.assert_allclose(quiet, loud, atol=1e-4)
+    assert np.allclose(quiet, loud, atol=1e-4) == same
+    tilted = extractor(audio_features=[features + np.linspace(0, 5, 64, dtype=np.float32)])["audio_features"]
+    assert np.allclose(quiet, tilted, atol=1e-4) == (normalization == "utterance")
+
+
+def test_an_unknown_normalisation_is_named():
+    with pytest.raises(ValueError, match="audio_normalization: expected one of dataset, level, utterance, got 'none'"):
+        UniMSEFeatureExtractor(audio_normalization="none")
 
 
 def test_long_sequences_are_thinned_evenly():

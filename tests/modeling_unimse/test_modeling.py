@@ -188,7 +188,9 @@ def test_padding_does_not_enter_the_contrastive_means():
 def test_gradients_reach_every_parameter(fusion_type):
     model = moved(tiny_model(fusion_type=fusion_type, fuse_decoder=True)).train()
     model(**make_batch()).loss.backward()
-    silent = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    silent = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
     assert silent == []
 
 

@@ -42,7 +42,10 @@ def test_one_sample_is_a_batch_of_one(processor, waveform):
 
 def test_labels_are_targets_with_their_end(processor):
     batch = processor(["a", "b"], label=[JOY, "negative,-2.0,fear"])
-    assert processor.batch_decode_labels(batch["labels"].clamp(min=0)) == [JOY, UniversalLabel("negative", -2.0, "fear")]
+    assert processor.batch_decode_labels(batch["labels"].clamp(min=0)) == [
+        JOY,
+        UniversalLabel("negative", -2.0, "fear"),
+    ]
     assert batch["labels"][0, -1] == -100  # one token shorter: it has no sign
     assert (batch["labels"] == processor.tokenizer.eos_token_id).sum(1).tolist() == [1, 1]
 

@@ -1,4 +1,4 @@
-"""A published folder must work where this project is not installed: a fresh process, another folder, our sources off the path."""
+"""A published folder must work where this project is not installed: fresh process, our sources off the path."""
 
 import re
 import subprocess
@@ -14,7 +14,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 _FRESH = """
 import importlib.util, sys
 sys.path = [entry for entry in sys.path if entry not in ("", sys.argv[2])]
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__name__", repr(finder)).lower()]
+def is_editable(finder):
+    return "editable" in getattr(finder, "__name__", repr(finder)).lower()
+sys.meta_path = [finder for finder in sys.meta_path if not is_editable(finder)]
 assert importlib.util.find_spec("modeling_unimse") is None, "the project is still importable"
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
@@ -35,7 +37,8 @@ again = f"{folder}-again"
 model.save_pretrained(again)
 processor.save_pretrained(again)
 AutoModelForSeq2SeqLM.from_pretrained(again, trust_remote_code=True)
-torch.save({"names": names, "logits": logits, "labels": list(map(str, processor.batch_decode_labels(ids)))}, sys.argv[3])
+labels = list(map(str, processor.batch_decode_labels(ids)))
+torch.save({"names": names, "logits": logits, "labels": labels}, sys.argv[3])
 """
 
 

@@ -1,4 +1,4 @@
-"""Prepared folders without any media: two small datasets whose labels can be learned from text, audio or visual features."""
+"""Prepared folders without any media: two small datasets whose labels can be learned."""
 
 import json
 

@@ -52,7 +52,9 @@ def test_a_custom_manifest_with_own_emotions(tmp_path):
     with (tmp_path / "raw" / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "split", "text", "audio", "emotion"])
-        writer.writerows([[f"{split}{n}", split, "hello", "a.wav", "glad"] for split in ("train", "test") for n in "12"])
+        writer.writerows(
+            [[f"{split}{n}", split, "hello", "a.wav", "glad"] for split in ("train", "test") for n in "12"]
+        )
     arguments = ["prepare", "custom", str(tmp_path / "raw" / "manifest.csv"), str(tmp_path / "out"), "--name", "mine"]
     assert main([*arguments, "--emotion-map", "glad=joy"]) == 0
     report = json.loads((tmp_path / "out" / "prepare-report.json").read_text())
