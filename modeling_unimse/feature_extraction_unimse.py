@@ -32,6 +32,8 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         audio_normalization: what is taken out of an utterance before the statistics above are applied: `dataset`
             nothing; `level` its mean over frames and bands, that is its loudness; `utterance` mean and deviation of
             every band over its frames, that is loudness, channel and average spectrum.
+        silence_threshold: leading and trailing frames more than so many dB below the loudest one are cut off; `None`
+            keeps them. Recordings with long pauses around the speech need it: an LSTM's last step would lie in one.
         visual_spec: name, size and fingerprint of the extractor that made the visual features of the training set; data
             made by another one is refused (`check_specs`).
     """
@@ -53,6 +55,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         visual_mean: list[float] | None = None,
         visual_std: list[float] | None = None,
         audio_normalization: str = "dataset",
+        silence_threshold: float | None = None,
         visual_spec: dict | None = None,
         **kwargs,
     ):
@@ -71,6 +74,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         self.audio_mean, self.audio_std = audio_mean, audio_std
         self.visual_mean, self.visual_std = visual_mean, visual_std
         self.audio_normalization = audio_normalization
+        self.silence_threshold = silence_threshold
         self.visual_spec = visual_spec
 
     @property
@@ -197,7 +201,9 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         return self._standardise(modality, sequence)
 
     def normalise_utterance(self, sequence: np.ndarray) -> np.ndarray:
-        """`(T, audio_feature_size)` without what `audio_normalization` takes out of an utterance by itself."""
+        """`(T, audio_feature_size)` without silent ends and what `audio_normalization` takes out of an utterance."""
+        if self.silence_threshold is not None:
+            sequence = _trim(sequence, self.silence_threshold)
         if self.audio_normalization == "level":
             return sequence - sequence.mean()
         if self.audio_normalization == "utterance":
@@ -234,6 +240,13 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             ) from error
         divisor = gcd(self.sampling_rate, sampling_rate)
         return resample_poly(waveform, self.sampling_rate // divisor, sampling_rate // divisor)
+
+
+def _trim(log_mel: np.ndarray, threshold: float) -> np.ndarray:
+    """`(T, bands)` natural-log power without the frames at both ends that are `threshold` dB below the loudest."""
+    decibels = 10 / np.log(10) * np.log(np.exp(log_mel).mean(1))  # (T,)
+    loud = np.flatnonzero(decibels > decibels.max() - threshold)
+    return log_mel[loud[0] : loud[-1] + 1]
 
 
 def _pad(sequences: list[np.ndarray | None], size: int) -> tuple[np.ndarray, np.ndarray]:

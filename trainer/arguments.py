@@ -33,6 +33,7 @@ class RunConfig:
         universal_labels: train on donors' halves too; `False` = the data set's own half and constants.
         emotions: emotion set of the labels.
         audio_normalization: `dataset`, `level` or `utterance`, see `UniMSEFeatureExtractor`.
+        silence_threshold: dB, see `UniMSEFeatureExtractor`; `None` = nothing is cut.
         augmentation: fields of `trainer.data.Augmentation`, for training batches.
         modality_dropout: probability that a training sample loses a modality.
         epochs, batch_size, eval_batch_size: as usual; batch sizes are per process.
@@ -60,6 +61,7 @@ class RunConfig:
     universal_labels: bool = True
     emotions: list[str] = field(default_factory=lambda: list(EMOTIONS))
     audio_normalization: str = "dataset"
+    silence_threshold: float | None = None
     augmentation: dict = field(default_factory=dict)
     modality_dropout: float = 0.0
     epochs: int = 10

@@ -22,6 +22,7 @@ def build_processor(config: RunConfig, train: Indexed, specs: dict) -> UniMSEPro
         visual_feature_size=specs["visual"]["size"] if specs["visual"] else UniMSEConfig.visual_feature_size,
         visual_spec=specs["visual"],
         audio_normalization=config.audio_normalization,
+        silence_threshold=config.silence_threshold,
     )
     extractor.check_specs(specs, "training data")
     for name in config.modalities:

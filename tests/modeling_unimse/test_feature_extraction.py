@@ -94,6 +94,14 @@ def test_normalisation_takes_out_the_level(normalization, same):
     assert np.allclose(quiet, tilted, atol=1e-4) == (normalization == "utterance")
 
 
+def test_silent_ends_are_cut_and_pauses_kept():
+    levels = np.array([-20.0, -9.0, 0.0, -18.0, -1.0, -2.0, -19.0], np.float32)  # nepers of power
+    features = np.repeat(levels[:, None], 64, axis=1)
+    extractor = UniMSEFeatureExtractor(silence_threshold=25)  # dB: 5.76 nepers
+    assert extractor(audio_features=[features])["audio_features"][0, :, 0].tolist() == [0.0, -18.0, -1.0, -2.0]
+    assert UniMSEFeatureExtractor()(audio_features=[features])["audio_features"].shape[1] == 7
+
+
 def test_an_unknown_normalisation_is_named():
     with pytest.raises(ValueError, match="audio_normalization: expected one of dataset, level, utterance, got 'none'"):
         UniMSEFeatureExtractor(audio_normalization="none")
