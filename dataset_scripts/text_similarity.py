@@ -88,14 +88,17 @@ class TfidfEmbedder:
     def __init__(self):
         self._vectorizer = None
 
-    def __call__(self, texts: list[str]):
-        """`len(texts)` rows of a scipy sparse float64 matrix."""
-        if self._vectorizer is None:
-            from sklearn.feature_extraction.text import TfidfVectorizer
+    def fit(self, texts: list[str]) -> None:
+        """Learn vocabulary and weights: of training text, so that no other split has a say in the search."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
-            self._vectorizer = TfidfVectorizer(
-                token_pattern=r"(?u)\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True
-            ).fit(texts)
+        vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True)
+        self._vectorizer = vectorizer.fit(texts)
+
+    def __call__(self, texts: list[str]):
+        """`len(texts)` rows of a scipy sparse float64 matrix; without an earlier `fit`, fitted on these texts."""
+        if self._vectorizer is None:
+            self.fit(texts)
         return self._vectorizer.transform(texts)
 
 

@@ -173,6 +173,8 @@ def _label_rows(rows, embedder, leaky_donors: bool) -> dict[str, AssignedLabel]:
     searched = [row for row in rows if row["polarity"] in DONOR_POLARITIES and has_text(row)]
     if searched:
         texts = sorted({row["text"] for row in searched})
+        if hasattr(embedder, "fit"):
+            embedder.fit(sorted({row["text"] for row in searched if leaky_donors or row["split"] == "train"}) or texts)
         position = {text: at for at, text in enumerate(texts)}
         embeddings = _embed(embedder, texts)[[position[row["text"]] for row in searched]]
         found = assign_labels(searched, embeddings, leaky_donors=leaky_donors)

@@ -22,7 +22,7 @@ _BOUNDS = {  # field: (least value, whole number)
     "contrastive_temperature": (0, False),
     "audio_contrastive_weight": (0, False),
     "visual_contrastive_weight": (0, False),
-    "modality_dropout_rate": (0, False),
+    "modality_encoder_dropout": (0, False),
 }
 
 
@@ -35,7 +35,7 @@ class UniMSEConfig(PreTrainedConfig):
         visual_feature_size: width of a visual frame (a face embedding).
         audio_hidden_size, visual_hidden_size: width of the modality LSTMs.
         audio_num_layers, visual_num_layers: depth of the modality LSTMs.
-        modality_dropout_rate: dropout on the LSTM input and output; 0 in the paper.
+        modality_encoder_dropout: dropout on the LSTM input and output; 0 in the paper.
         sequence_summary: `last` valid LSTM step (paper) or the `mean` of the valid steps.
         fusion_layers: encoder layers, counted from 0, that fuse; negative = from the end; `None` = the last three.
         fusion_type: `ffn` (the paper's adapter), `parallel` or `cross_attention` (the authors' variants).
@@ -64,7 +64,7 @@ class UniMSEConfig(PreTrainedConfig):
     visual_hidden_size: int = 64
     audio_num_layers: int = 1
     visual_num_layers: int = 1
-    modality_dropout_rate: float = 0.0
+    modality_encoder_dropout: float = 0.0
     sequence_summary: str = "last"
     fusion_layers: list[int] | None = None
     fusion_type: str = "ffn"
@@ -90,23 +90,29 @@ class UniMSEConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)  # turns the dictionary into a T5Config
         if getattr(self.text_config, "decoder_start_token_id", None) is None:
             self.text_config.decoder_start_token_id = self.text_config.pad_token_id
-        layers = self.text_config.num_layers
-        if self.fusion_layers is None:
-            self.fusion_layers = range(max(0, layers - 3), layers)
-        self.fusion_layers = sorted({layer + layers if layer < 0 else layer for layer in self.fusion_layers})
-        self.emotions = list(self.emotions)
         self._check_layers()
         self._check_choices()
         self._check_numbers()
+        if not isinstance(self.emotions, (list, tuple)):
+            raise ValueError(f"emotions: expected a list of names, got {self.emotions!r}")
         check_emotions(self.emotions)
+        self.emotions = list(self.emotions)
 
     def _check_layers(self):
+        """Fills in the last three layers, counts negative ones from the end, and refuses those that do not exist."""
         layers = self.text_config.num_layers
-        if self.fuse_decoder:
-            layers = min(layers, self.text_config.num_decoder_layers)
+        if layers < 1:
+            raise ValueError(f"text_config.num_layers: expected a whole number >= 1, got {layers}")
+        if self.fusion_layers is None:
+            self.fusion_layers = list(range(max(0, layers - 3), layers))
+        if not isinstance(self.fusion_layers, (list, tuple)):
+            raise ValueError(f"fusion_layers: expected a list of layers, got {self.fusion_layers!r}")
+        last = min(layers, self.text_config.num_decoder_layers) if self.fuse_decoder else layers
         for layer in self.fusion_layers:
-            if not 0 <= layer < layers:
-                raise ValueError(f"fusion_layers: expected layers of 0..{layers - 1} (or negative), got layer {layer}")
+            place = layer + layers if isinstance(layer, int) and layer < 0 else layer
+            if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < last:
+                raise ValueError(f"fusion_layers: expected layers of 0..{last - 1} (or negative), got {layer!r}")
+        self.fusion_layers = sorted({layer % layers for layer in self.fusion_layers})
 
     def _check_choices(self):
         choices = {"fusion_type": FUSION_TYPES, "fusion_init": FUSION_INITS, "sequence_summary": SEQUENCE_SUMMARIES}
@@ -116,6 +122,9 @@ class UniMSEConfig(PreTrainedConfig):
 
     def _check_numbers(self):
         """Every number has a least value; sizes are whole."""
+        for name in ("fuse_decoder", "segment_embedding"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         for name, (least, whole) in _BOUNDS.items():
             value = getattr(self, name)
             kind = "a whole number" if whole else "a number"
@@ -123,8 +132,8 @@ class UniMSEConfig(PreTrainedConfig):
                 raise ValueError(f"{name}: expected {kind} >= {least}, got {value!r}")
         if not self.contrastive_temperature > 0:
             raise ValueError(f"contrastive_temperature: expected a number > 0, got {self.contrastive_temperature}")
-        if not self.modality_dropout_rate < 1:
-            raise ValueError(f"modality_dropout_rate: expected a number in [0, 1), got {self.modality_dropout_rate}")
+        if not self.modality_encoder_dropout < 1:
+            raise ValueError(f"modality_encoder_dropout: expected [0, 1), got {self.modality_encoder_dropout}")
         if self.cross_attention_size % self.cross_attention_heads:
             raise ValueError(
                 f"cross_attention_size: expected a multiple of cross_attention_heads ({self.cross_attention_heads}), "

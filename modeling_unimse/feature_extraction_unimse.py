@@ -62,6 +62,10 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         if audio_normalization not in NORMALIZATIONS:
             expected = ", ".join(NORMALIZATIONS)
             raise ValueError(f"audio_normalization: expected one of {expected}, got {audio_normalization!r}")
+        if silence_threshold is not None and not silence_threshold > 0:
+            raise ValueError(f"silence_threshold: expected dB > 0 or None, got {silence_threshold}")
+        if min(max_audio_frames, max_visual_frames) < 1:
+            raise ValueError(f"max frames: expected at least 1, got {max_audio_frames} and {max_visual_frames}")
         super().__init__(**kwargs)
         self.audio_feature_size = audio_feature_size
         self.visual_feature_size = visual_feature_size
@@ -126,7 +130,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"{sample}: expected a mono waveform of shape (n,), n > 0, got shape {waveform.shape}")
         if not np.isfinite(waveform).all():
             raise ValueError(f"{sample}: the waveform holds NaN or infinite samples; repair or drop the clip")
-        waveform = self._resample(waveform, sampling_rate or self.sampling_rate)
+        waveform = self._resample(waveform, self.sampling_rate if sampling_rate is None else sampling_rate)
         log_mel = spectrogram(
             waveform,
             window_function(self.n_fft, "hann"),
@@ -195,6 +199,8 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"{sample}: {modality}_features hold NaN or infinite values, first in frame {frame}")
         if len(sequence) == 0:
             return None
+        if modality == "audio":
+            sequence = self.normalise_utterance(sequence)
         longest = getattr(self, f"max_{modality}_frames")
         if len(sequence) > longest:
             sequence = sequence[np.linspace(0, len(sequence) - 1, longest).round().astype(int)]
@@ -211,8 +217,6 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         return sequence
 
     def _standardise(self, modality: str, sequence: np.ndarray) -> np.ndarray:
-        if modality == "audio":
-            sequence = self.normalise_utterance(sequence)
         mean, std = getattr(self, f"{modality}_mean"), getattr(self, f"{modality}_std")
         if mean is None or std is None:
             return sequence
@@ -230,6 +234,9 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         )
 
     def _resample(self, waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+        if sampling_rate != int(sampling_rate) or sampling_rate < 1:
+            raise ValueError(f"sampling_rate: expected a whole number of Hz > 0, got {sampling_rate}")
+        sampling_rate = int(sampling_rate)
         if sampling_rate == self.sampling_rate:
             return waveform
         try:

@@ -177,7 +177,9 @@ class ModalityFusion(nn.Module):
         fused = torch.cat([ff_output, *sides], dim=-1)  # (B, S, width)
         source = torch.cat([ff_input, *sides], dim=-1) if self.config.fusion_type == "parallel" else fused
         update = self.up_proj(torch.sigmoid(self.down_proj(source)))
-        return self.output_proj(update + fused)
+        # The residual stream passes through here. T5 keeps it in the weights' precision under autocast, and so must we.
+        with torch.autocast(ff_output.device.type, enabled=False):
+            return self.output_proj((update + fused).to(self.output_proj.weight.dtype))
 
     def _sides(self, hidden_states: torch.Tensor, encoded: dict) -> list[torch.Tensor]:
         """What each modality adds to every token, `(B, S, side)`; one that nobody has adds nothing, as zeros do."""
@@ -359,7 +361,7 @@ class UniMSEEncoder(FusionStack):
         super().__init__(config, is_decoder=False, use_cache=False)
         for name in MODALITIES:
             sizes = [getattr(config, f"{name}_{size}") for size in ("feature_size", "hidden_size", "num_layers")]
-            encoder = ModalityEncoder(*sizes, config.modality_dropout_rate, config.sequence_summary)
+            encoder = ModalityEncoder(*sizes, config.modality_encoder_dropout, config.sequence_summary)
             setattr(self, f"{name}_encoder", encoder)
         self.segment_embedding = SegmentEmbedding(2, config.hidden_size) if config.segment_embedding else None
         self.post_init()

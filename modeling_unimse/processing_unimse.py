@@ -112,6 +112,9 @@ class UniMSEProcessor(ProcessorMixin):
         """
         if emotions is None:
             emotions = [name for name in BENCHMARK_EMOTIONS.get(benchmark, self.emotions) if name in self.emotions]
+            if not emotions:
+                own = ", ".join(self.emotions)
+                raise ValueError(f"benchmark {benchmark!r} shares no emotion with the model's: {own}")
         return LogitsProcessorList([LabelLogitsProcessor(self.label_trie(emotions))])
 
     def label_trie(self, emotions: Sequence[str] | None = None) -> LabelTrie:

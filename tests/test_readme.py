@@ -67,6 +67,10 @@ def test_shell_lines_are_real_commands():
         assert (ROOT / path).is_file(), path
 
 
+def test_no_placeholder_is_left():
+    assert not re.search(r"^[A-Z]+_[A-Z_]+$", README, re.MULTILINE)
+
+
 def test_the_makefile_has_the_readmes_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):

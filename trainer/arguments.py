@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from transformers import SchedulerType
 
 from modeling_unimse.configuration_unimse import UniMSEConfig
-from modeling_unimse.universal_label_unimse import EMOTIONS
+from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
+from trainer.augmentation import Augmentation
 
 MODALITIES = ("audio", "visual")
 
@@ -34,7 +36,7 @@ class RunConfig:
         emotions: emotion set of the labels.
         audio_normalization: `dataset`, `level` or `utterance`, see `UniMSEFeatureExtractor`.
         silence_threshold: dB, see `UniMSEFeatureExtractor`; `None` = nothing is cut.
-        augmentation: fields of `trainer.data.Augmentation`, for training batches.
+        augmentation: fields of `trainer.augmentation.Augmentation`, for training batches.
         modality_dropout: probability that a training sample loses a modality.
         epochs, batch_size, eval_batch_size: as usual; batch sizes are per process.
         learning_rate: of the backbone (paper: 3e-4).
@@ -87,9 +89,32 @@ class RunConfig:
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
+        for name in ("seeds", "modalities", "data"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
+        check_emotions(self.emotions)
+        Augmentation.from_settings(self.augmentation)
+        self._check_optimization()
+        self._check_model()
+
+    def _check_model(self):
+        """Fields that the run sets for model and processor alike must not be set for the model alone."""
         known = {item.name for item in dataclasses.fields(UniMSEConfig)}
         for name in self.model:
             _check_known(f"model.{name}", name in known, known, name)
+            if name in ("emotions", "context_before", "context_after"):
+                raise ValueError(f"model.{name}: set {name} at the top level, where the processor reads it too")
+
+    def _check_optimization(self):
+        if self.scheduler not in (names := [kind.value for kind in SchedulerType]):
+            raise ValueError(f"scheduler: expected one of {', '.join(names)}, got {self.scheduler!r}")
+        for name in ("learning_rate", "fusion_learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a number > 0, got {getattr(self, name)}")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"warmup_ratio: expected a number in [0, 1], got {self.warmup_ratio}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience: expected a whole number >= 1 or null, got {self.patience}")
         for name in ("epochs", "batch_size", "eval_batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {getattr(self, name)}")
@@ -121,6 +146,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunCo
         target = values
         for parent in parents:
             target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"--{name}: {parent!r} has no fields of its own")
         target[last] = value
     known = [item.name for item in dataclasses.fields(RunConfig)]
     for name in values:

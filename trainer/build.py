@@ -73,10 +73,19 @@ def build_model(config: RunConfig, processor: UniMSEProcessor) -> UniMSEForCondi
         text_config = {"vocab_size": _padded(len(processor.tokenizer)), **(settings.pop("text_config", None) or {})}
         model = UniMSEForConditionalGeneration(UniMSEConfig(text_config=T5Config(**text_config), **settings))
     model.generation_config.max_new_tokens = processor.label_trie().max_length
-    for name in MODALITIES:
-        if name not in config.modalities:
-            getattr(model.encoder, f"{name}_encoder").requires_grad_(False)
+    _freeze_unused(model, config.modalities)
     return model
+
+
+def _freeze_unused(model: UniMSEForConditionalGeneration, modalities: Sequence[str]):
+    """Freezes what no gradient reaches; with several processes every trainable parameter must get one."""
+    for name in MODALITIES:
+        if name in modalities and model.config.fusion_layers:
+            continue
+        getattr(model.encoder, f"{name}_encoder").requires_grad_(False)
+        for part, module in model.named_modules():
+            if part.endswith(f"fusion.{name}_attention"):
+                module.requires_grad_(False)
 
 
 def _padded(size: int, multiple: int = 64) -> int:

@@ -2,7 +2,7 @@
 
 runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
-    environment.json         command, commit, versions, data fingerprints
+    environment.json         command, commit, versions
     log.jsonl                one line a validation: epoch, loss terms, metrics
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample
@@ -32,9 +32,10 @@ def run_folder(config: RunConfig, seed: int) -> Path:
     return Path(config.output_dir) / config.run / f"seed-{seed}"
 
 
-def write_run_description(folder: Path, config: RunConfig, environment: dict):
-    """`config.yaml` and `environment.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def start_run_folder(folder: Path, config: RunConfig, environment: dict):
+    """An empty run folder with `config.yaml` and `environment.json`: nothing of an earlier run stands beside them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     resolved = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(resolved, encoding="utf-8")
     write_json(folder / "environment.json", environment)
@@ -50,21 +51,26 @@ def environment() -> dict:
 
 
 def _commit() -> str | None:
-    here = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # git is not installed
+    """The commit of this file's checkout, `-dirty` with uncommitted changes; `None` where git does not track it."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    if shutil.which("git") is None or git("ls-files", "--error-unmatch", Path(__file__).name).returncode:
         return None
-    return found.stdout.strip() or None
+    changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if changed else "")
 
 
 def save_checkpoint(folder: Path, model, processor):
-    """Model and processor, written aside and renamed: what stands at `folder` is whole, however the run ended."""
+    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     processor.save_pretrained(partial)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
+    shutil.rmtree(outgoing, ignore_errors=True)
     if folder.exists():
         os.replace(folder, outgoing)
     os.replace(partial, folder)

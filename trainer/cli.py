@@ -59,7 +59,9 @@ def _train(options) -> None:
     from trainer.arguments import load_config
     from trainer.train import train
 
-    for path in train(load_config(options.config, options.overrides)):
+    overrides = [word for word in options.overrides if word != "--debug"]
+    options.debug = options.debug or len(overrides) < len(options.overrides)
+    for path in train(load_config(options.config, overrides)):
         print(path)
 
 
@@ -67,7 +69,7 @@ def _evaluate(options) -> None:
     from trainer.checkpointing import write_json
     from trainer.evaluation import evaluate_checkpoint, write_predictions
 
-    modalities = [name for name in options.modalities.split(",") if name != "text"]
+    modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
     rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(options.out.with_suffix(".parquet"), rows)
@@ -94,7 +96,7 @@ def _predict(options) -> None:
 def _publish(options) -> None:
     from trainer.hub import publish_folder
 
-    print(publish_folder(options.run_folder, options.out))
+    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
 
 
 def _demo(options) -> None:
@@ -152,7 +154,7 @@ def _add_model_commands(commands):
     evaluate.add_argument("data", type=Path, nargs="+", help="prepared folders")
     evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions go beside it as Parquet")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument("--modalities", default="text,audio,visual", help="what the model may see")
+    evaluate.add_argument("--modalities", help="what the model may see, such as text,audio; default: all it knows")
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
@@ -173,6 +175,7 @@ def _add_model_commands(commands):
     )
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
+    publish.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     demo = commands.add("demo", _demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
@@ -212,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"unimse {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if options.debug:
             raise
         print(f"unimse {options.command}: {error}; install the extras: pip install 'unimse[all]'", file=sys.stderr)

@@ -1,8 +1,9 @@
 """Prepared tables -> samples with dialogue context -> batches of model inputs."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dataset_scripts.schema import feature_or_none
 from modeling_unimse import UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import native_label
 from trainer.arguments import MODALITIES
+from trainer.augmentation import Augmentation
 
 _FEATURES = ("audio_features", "visual_features")
 
@@ -49,7 +51,10 @@ class UtteranceDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
-        """`id`, `text`, `context_before`, `context_after`, `audio_features`, `visual_features`, `label`."""
+        """`id`, `text`, `context_before`, `context_after`, `audio_features`, `visual_features`; `label` is a function.
+
+        A target is made when it is asked for: evaluation needs none, and may read data that have no labels yet.
+        """
         row, cells = self.rows[index], self.features[index]
         before, after = self.context[index]
         return {
@@ -57,7 +62,7 @@ class UtteranceDataset(Dataset):
             "text": row["text"],
             "context_before": before,
             "context_after": after,
-            "label": self._label(row),
+            "label": partial(self._label, row),
             **{name: feature_or_none(cells[name]) for name in _FEATURES},
         }
 
@@ -85,7 +90,13 @@ class UtteranceDataset(Dataset):
         return UniversalLabel(row["polarity"], row["label_intensity"], row["label_emotion"])
 
 
-def load_split(folders: Sequence[str | Path], split: str, **settings) -> dict[str, UtteranceDataset]:
+def load_split(
+    folders: Sequence[str | Path],
+    split: str,
+    universal_labels: bool = True,
+    context_before: int = 2,
+    context_after: int = 2,
+) -> dict[str, UtteranceDataset]:
     """The split of each prepared folder by dataset name; folders without it are left out.
 
     Raises:
@@ -96,7 +107,8 @@ def load_split(folders: Sequence[str | Path], split: str, **settings) -> dict[st
         tables = load_prepared(folder)
         if split not in tables or len(tables[split]) == 0:
             continue
-        dataset = UtteranceDataset(tables[split], fingerprint=data_fingerprint(folder, split), **settings)
+        fingerprint = data_fingerprint(folder, split)
+        dataset = UtteranceDataset(tables[split], universal_labels, context_before, context_after, fingerprint)
         name = dataset.rows[0]["dataset"]
         if name in found:
             raise ValueError(f"{folder}: dataset {name!r} is given twice; name each dataset once")
@@ -112,6 +124,17 @@ def data_fingerprint(folder: str | Path, split: str) -> str:
     for path in sorted(Path(folder).glob(f"data/{split}-*.parquet")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def label_source(folders: Sequence[str | Path]) -> str:
+    """How the universal labels of the folders were made, as `unimse label` recorded it: part of the protocol."""
+    sources = set()
+    for folder in folders:
+        path = Path(folder) / "labels.json"
+        if path.is_file():
+            made = json.loads(path.read_text(encoding="utf-8"))
+            sources.add(made["embedder"] + (", leaky donors" if made["leaky_donors"] else ""))
+    return "; ".join(sorted(sources)) or "none"
 
 
 def feature_specs(folders: Sequence[str | Path]) -> dict:
@@ -152,76 +175,6 @@ def feature_statistics(dataset: Dataset, name: str, transform=None) -> tuple[lis
     return mean.tolist(), np.sqrt(np.maximum(squares / count - mean**2, 0.0)).tolist()
 
 
-@dataclass
-class Augmentation:
-    """Changes of training features; all off by default, as in the paper.
-
-    Args:
-        time_stretch: the audio sequence is resampled in time by a factor in [1 - x, 1 + x].
-        frequency_shift: its bands are moved by up to so many places.
-        time_mask, frequency_mask: a run of up to so many frames / bands is set to the mean (Park et al. 2019).
-        noise: standard deviation of Gaussian noise added to standardised audio and visual features.
-        token_mask: probability that a text token, the end token excepted, is replaced by the unknown token.
-    """
-
-    time_stretch: float = 0.0
-    frequency_shift: int = 0
-    time_mask: int = 0
-    frequency_mask: int = 0
-    noise: float = 0.0
-    token_mask: float = 0.0
-
-    @classmethod
-    def from_settings(cls, settings: dict) -> "Augmentation":
-        known = [item.name for item in fields(cls)]
-        for name, value in settings.items():
-            if name not in known:
-                raise ValueError(f"augmentation: expected fields of {', '.join(known)}, got {name!r}")
-            if not isinstance(value, (int, float)) or value < 0:
-                raise ValueError(f"augmentation.{name}: expected a number >= 0, got {value!r}")
-        return cls(**settings)
-
-    def stretched(self, sequence: np.ndarray) -> np.ndarray:
-        """Stretches and shifts raw `(T, bands)` features."""
-        if self.time_stretch:
-            factor = 1 + self.time_stretch * (2 * _random() - 1)
-            places = np.linspace(0, len(sequence) - 1, max(1, round(len(sequence) * factor)))
-            low = places.astype(int)
-            high = np.minimum(low + 1, len(sequence) - 1)
-            weight = (places - low)[:, None].astype(np.float32)
-            sequence = sequence[low] * (1 - weight) + sequence[high] * weight
-        if self.frequency_shift:
-            shift = round(self.frequency_shift * (2 * _random() - 1))
-            sequence = sequence[:, np.clip(np.arange(sequence.shape[1]) - shift, 0, sequence.shape[1] - 1)]
-        return sequence
-
-    def masked(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Runs of frames and bands set to the mean, 0, in standardised, padded audio `(B, T, bands)`."""
-        features = features.clone()
-        for row, length in enumerate(mask.sum(1).tolist()):
-            for axis, longest, size in ((0, self.time_mask, length), (1, self.frequency_mask, features.shape[2])):
-                width = min(int(_random() * (longest + 1)), size)
-                start = int(_random() * (size - width + 1))
-                features[row].narrow(axis, start, width).zero_()
-        return features
-
-    def noisy(self, features: torch.Tensor) -> torch.Tensor:
-        """Standardised features plus noise."""
-        return features + self.noise * torch.randn_like(features) if self.noise else features
-
-    def without_tokens(self, input_ids: torch.Tensor, tokenizer) -> torch.Tensor:
-        """`(B, S)` ids with some tokens unknown."""
-        if not self.token_mask:
-            return input_ids
-        kept = (input_ids == tokenizer.pad_token_id) | (input_ids == tokenizer.eos_token_id)
-        hidden = (torch.rand(input_ids.shape) < self.token_mask) & ~kept
-        return input_ids.masked_fill(hidden, tokenizer.unk_token_id)
-
-
-def _random() -> float:
-    return torch.rand(()).item()
-
-
 class Collator:
     """Samples -> model inputs with `sample_index`; the training one augments and drops modalities.
 
@@ -235,11 +188,13 @@ class Collator:
         modalities: Sequence[str] = MODALITIES,
         augmentation: Augmentation | None = None,
         modality_dropout: float = 0.0,
+        with_labels: bool = True,
     ):
         self.processor = processor
         self.modalities = tuple(modalities)
         self.augmentation = augmentation
         self.modality_dropout = modality_dropout
+        self.with_labels = with_labels
 
     def __call__(self, samples: Sequence[tuple[int, dict]]) -> dict[str, torch.Tensor]:
         indices, samples = zip(*samples, strict=True)
@@ -249,7 +204,7 @@ class Collator:
                 [sample["text"] for sample in samples],
                 context_before=[sample["context_before"] for sample in samples],
                 context_after=[sample["context_after"] for sample in samples],
-                label=[sample["label"] for sample in samples],
+                label=[sample["label"]() for sample in samples] if self.with_labels else None,
                 sample_ids=[sample["id"] for sample in samples],
                 **features,
             )
@@ -263,7 +218,7 @@ class Collator:
 
     def _feature(self, sample: dict, name: str) -> np.ndarray | None:
         sequence = sample[f"{name}_features"]
-        if sequence is None or (self.modality_dropout and _random() < self.modality_dropout):
+        if sequence is None or (self.modality_dropout and torch.rand(()).item() < self.modality_dropout):
             return None
         return self.augmentation.stretched(sequence) if self.augmentation and name == "audio" else sequence
 

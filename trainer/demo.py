@@ -1,7 +1,9 @@
 """`unimse demo`: everything, once, on the embedded sample, offline."""
 
 import csv
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +16,16 @@ SHOWN = 12
 # Runs in a process of its own, from another folder, without the project: only the published folder is there.
 _FRESH_PROCESS = """
 import sys
+def is_editable(finder):
+    return "editable" in getattr(finder, "__name__", repr(finder)).lower()
+sys.meta_path = [finder for finder in sys.meta_path if not is_editable(finder)]
+sys.path = [entry for entry in sys.path if entry]
 from datasets import load_dataset
 from transformers import AutoModelForSeq2SeqLM, AutoProcessor
 folder, data, wanted = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
-assert "unimse" not in sys.modules and "trainer" not in sys.modules
+assert "modeling_unimse" not in sys.modules and "trainer" not in sys.modules
 rows = [row for row in load_dataset(data, split="test").with_format("numpy") if row["id"] in wanted]
 inputs = processor(
     [row["text"] for row in rows],
@@ -33,22 +39,22 @@ for row, label in zip(rows, processor.batch_decode_labels(ids)):
 
 
 def run_demo(out: Path):
-    """Writes everything below `out`; existing results of an earlier demo are replaced."""
+    """Writes everything below `out`; what an earlier demo left there is replaced."""
     from dataset_scripts.sample import write_sample
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     began = time.monotonic()
     raw = out / "raw"
     _step("1 Write the embedded sample: four small benchmarks, each in its own raw layout")
-    if not (raw / "truth.csv").is_file():
-        write_sample(raw)
+    shutil.rmtree(raw, ignore_errors=True)
+    write_sample(raw)
     _step("2 Prepare the four benchmarks and give every utterance a universal label")
     folders = _prepare(raw, out / "data")
     _step("3 Train with all modalities, then the same without audio and video")
     full, text_only = _train(folders, out / "runs")
     _step("4 Leaderboard, plots and model card")
     _publish(full, text_only, out)
-    _step("5 Load the published folder in a fresh process, without this project")
+    _step("5 Load the published folder in a fresh process that does not import this project")
     _show_predictions(raw / "truth.csv", out / "published", out / "data" / "meld")
     _say_what_next(full, text_only, out, time.monotonic() - began)
 
@@ -87,7 +93,7 @@ def _publish(full: Path, text_only: Path, out: Path):
     from trainer.leaderboard import write_leaderboard
 
     write_leaderboard([full, text_only], out / "leaderboard")
-    publish_folder(full.parent, out / "published", results=[text_only])
+    publish_folder(full.parent, out / "published", results=[text_only], overwrite=True)
     print((out / "leaderboard" / "overall.md").read_text(encoding="utf-8"))
 
 
@@ -117,8 +123,6 @@ def _show_predictions(truth_file: Path, published: Path, data: Path):
 
 
 def _say_what_next(full: Path, text_only: Path, out: Path, seconds: float):
-    import json
-
     scores = [json.loads(path.read_text(encoding="utf-8"))["metrics"]["emotion_accuracy"] for path in (full, text_only)]
     print(f"\nEmotion accuracy on the test sets: {scores[0]:.3f} with all modalities, {scores[1]:.3f} with text only.")
     print(f"Done in {seconds:.0f} s. What you can do next:")

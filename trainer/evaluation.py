@@ -21,13 +21,11 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEForConditionalGeneration, UniMSEProcessor, format_label
-from trainer.arguments import MODALITIES
 from trainer.checkpointing import environment
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
+from trainer.results_file import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 _METRICS = Path(__file__).parent / "metrics"
-_MODEL_INPUTS_LEFT_OUT = ("labels", "sample_index")
 _DETAILS = ("per_class", "confusion", "reasons", "samples", "parse_failures", "out_of_set", "evaluated_non0")
 
 
@@ -53,11 +51,12 @@ def predict(
         output is no label), `predicted_sentiment`, `predicted_emotion`; in the order of the datasets.
     """
     was_training = model.training
+    collator = Collator(processor, modalities, with_labels=False)
     model.eval()
     rows = []
     for name, dataset in datasets.items():
         samples = Indexed([dataset])
-        loader = DataLoader(samples, batch_size=batch_size, collate_fn=Collator(processor, modalities))
+        loader = DataLoader(samples, batch_size=batch_size, collate_fn=collator)
         loader = accelerator.prepare_data_loader(loader)
         generate = {
             "logits_processor": processor.logits_processor(name),
@@ -67,7 +66,7 @@ def predict(
         labels = {}
         silent = not (progress and accelerator.is_main_process)
         for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
-            inputs = {key: value for key, value in batch.items() if key not in _MODEL_INPUTS_LEFT_OUT}
+            inputs = {key: value for key, value in batch.items() if key != "sample_index"}
             with accelerator.autocast():
                 ids = model.generate(**inputs, **generate)
             width = processor.label_trie().max_length + 1 - ids.shape[1]
@@ -188,41 +187,47 @@ def evaluate_checkpoint(
     checkpoint: str | Path,
     folders: Sequence[str | Path],
     split: str = "test",
-    modalities: Sequence[str] = ("audio", "visual"),
+    modalities: Sequence[str] | None = None,
     batch_size: int = 64,
 ) -> tuple[list[dict], dict]:
     """Evaluates a saved model on prepared folders: prediction rows and the results JSON.
+
+    Args:
+        modalities: what the model may see besides text; `None` = what it was trained with.
 
     Raises:
         ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities.
         OSError: no checkpoint there.
     """
-    for name in modalities:
-        if name not in MODALITIES:
-            raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
     accelerator = Accelerator()
     processor = UniMSEProcessor.from_pretrained(checkpoint)
-    processor.feature_extractor.check_specs(feature_specs(folders), str(checkpoint))
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).to(accelerator.device)
-    context = {"context_before": processor.context_before, "context_after": processor.context_after}
-    # Evaluation reads gold fields only; the targets that a loader needs are the native ones.
-    datasets = load_split(folders, split, universal_labels=False, **context)
+    processor.feature_extractor.check_specs(feature_specs(folders), str(checkpoint))
+    training = training_of(model, checkpoint)
+    trained = training["protocol"]["modalities"][1:]
+    modalities = trained if modalities is None else modalities
+    for name in modalities:
+        if name not in trained:
+            raise ValueError(f"modalities: the model was trained with {', '.join(['text', *trained])}, got {name!r}")
+    datasets = load_split(folders, split, False, processor.context_before, processor.context_after)
     began = time.monotonic()
     rows = predict(model, processor, datasets, accelerator, modalities, batch_size)
     results = results_file(
         rows,
-        run=Path(checkpoint).resolve().name,
-        seed=0,
+        run=training["run"],
+        seed=training["seed"],
         model=model,
-        protocol={
-            **context,
-            "modalities": ["text", *modalities],
-            "decoding": "constrained greedy",
-            "emotions": "per benchmark",
-            "split": split,
-        },
+        protocol={**training["protocol"], "modalities": ["text", *modalities], "split": split},
         data=describe_data(datasets),
         **environment(),
         seconds={"evaluate": round(time.monotonic() - began, 1)},
     )
     return rows, results
+
+
+def training_of(model, checkpoint: str | Path) -> dict:
+    """`run`, `seed` and `protocol` that training wrote into the configuration of a checkpoint."""
+    training = getattr(model.config, "training", None)
+    if training is None:
+        raise ValueError(f"{checkpoint}: expected a checkpoint of `unimse train`, whose config tells its training")
+    return training

@@ -9,13 +9,14 @@ from trainer.checkpointing import BEST
 from trainer.model_card import write_model_card
 
 
-def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), **card) -> Path:
+def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), overwrite: bool = False, **card) -> Path:
     """Lays out the best checkpoint of a run as a model repository.
 
     Args:
         run_folder: `runs/<run>/seed-<seed>`.
-        out: the folder to make; replaced when it exists.
+        out: the folder to make.
         results: further results files for the tables of the card (other seeds, ablations).
+        overwrite: replace an `out` that exists and is not empty.
         card: further arguments of `trainer.model_card.write_model_card`.
 
     Returns:
@@ -23,7 +24,10 @@ def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), **
 
     Raises:
         FileNotFoundError: the run has no checkpoint or no results.
+        FileExistsError: `out` is not empty.
     """
+    if not overwrite and out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out}: exists and is not empty; name another folder or pass --overwrite")
     checkpoint, own = run_folder / BEST, run_folder / "results.json"
     for needed in (checkpoint / "config.json", own):
         if not needed.is_file():

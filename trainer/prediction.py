@@ -6,6 +6,7 @@ import torch
 
 from dataset_scripts.media import decode_audio, decode_frames, visual_extractor
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from trainer.evaluation import training_of
 
 
 def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) -> dict:
@@ -27,7 +28,8 @@ def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) ->
         raise ValueError("expected --text, a clip, or both; got neither")
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).eval()
-    sides = {} if clip is None else _clip_inputs(clip, processor)
+    trained = training_of(model, checkpoint)["protocol"]["modalities"]
+    sides = {} if clip is None else _clip_inputs(clip, processor, trained)
     inputs = processor(text, **sides)
     with torch.no_grad():
         ids = model.generate(**inputs, logits_processor=processor.logits_processor())
@@ -41,16 +43,17 @@ def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) ->
     }
 
 
-def _clip_inputs(clip: Path, processor: UniMSEProcessor) -> dict:
+def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str]) -> dict:
+    """The processor's arguments for the tracks of a clip that the model was trained with."""
     if not clip.is_file():
         raise FileNotFoundError(f"{clip}: no such clip")
     sides = {}
-    audio = decode_audio(clip)
+    audio = decode_audio(clip) if "audio" in trained else None
     if audio is not None:
         sides["audio"], sides["sampling_rate"] = audio
     spec = processor.feature_extractor.visual_spec
-    frames = decode_frames(clip) if spec is not None else None
-    if frames is not None:
+    frames = decode_frames(clip) if "visual" in trained and spec is not None else None
+    if frames is not None and len(frames):
         extractor = visual_extractor(spec["name"])
         if extractor.fingerprint != spec["fingerprint"]:
             raise ValueError(

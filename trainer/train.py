@@ -19,16 +19,17 @@ from tqdm.auto import tqdm
 
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
 from trainer.arguments import RunConfig, load_config
+from trainer.augmentation import Augmentation
 from trainer.build import build_model, build_processor
 from trainer.checkpointing import (
     BEST,
     environment,
     run_folder,
     save_checkpoint,
+    start_run_folder,
     write_json,
-    write_run_description,
 )
-from trainer.data import Augmentation, Collator, Indexed, UtteranceDataset, feature_specs, load_split
+from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
 from trainer.optimization import build_optimizer
 
@@ -73,9 +74,9 @@ def train_seed(config: RunConfig, seed: int, data: RunData, accelerator: Acceler
     samples = Indexed(list(data.train.values()))
     processor = build_processor(config, samples, data.specs)
     model = build_model(config, processor)
+    model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config)}
     if accelerator.is_main_process:
-        write_run_description(folder, config, environment())
-        (folder / "log.jsonl").unlink(missing_ok=True)
+        start_run_folder(folder, config, environment())
     collator = Collator(
         processor, config.modalities, Augmentation.from_settings(config.augmentation), config.modality_dropout
     )
@@ -87,6 +88,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, accelerator: Acceler
     _fit(config, folder, accelerator, model, processor, optimizer, scheduler, loader, data, progress)
     seconds = round(time.monotonic() - began, 1)
     accelerator.wait_for_everyone()
+    accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
+    del model, optimizer, scheduler, loader
     best = UniMSEForConditionalGeneration.from_pretrained(folder / BEST).to(accelerator.device)
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
@@ -115,7 +118,7 @@ def _fit(config, folder, accelerator, model, processor, optimizer, scheduler, lo
             line = {"epoch": epoch, **losses, "best": is_best, "metrics": metrics}
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
-        bar.set_postfix({config.metric: f"{metrics[config.metric]:.3f}", "loss": f"{losses['loss']:.3f}"})
+        bar.set_postfix({config.metric: f"{abs(value):.3f}", "loss": f"{losses['loss']:.3f}"})
         if config.patience is not None and since_best >= config.patience:
             break
     bar.close()
@@ -192,6 +195,7 @@ def protocol(config: RunConfig) -> dict:
         "emotions": "per benchmark",
         "split": "test",
         "universal_labels": config.universal_labels,
+        "labels": label_source(config.data) if config.universal_labels else "native",
         "selection": f"best {config.metric} on validation",
     }
 

@@ -394,6 +394,22 @@ def test_report_and_second_run_is_byte_equal(folders):
     assert sum(part["source"]["donor"] for part in report["datasets"].values()) == 6
 
 
+def test_test_text_has_no_say_in_training_labels(tmp_path):
+    """TF-IDF weights come from training text: more test rows must not change which donor a training row finds."""
+    train = [
+        prepared_row("mosi", "train", 0, "common rare", sentiment=2.0),
+        prepared_row("meld", "train", 0, "common filler", emotion="joy", polarity="positive"),
+        prepared_row("meld", "train", 1, "rare filler", emotion="surprise", polarity="positive"),
+    ]
+    extra = [prepared_row("meld", "test", 10 + n, "rare words", emotion="joy", polarity="positive") for n in range(6)]
+    found = []
+    for name, rows in (("without", train), ("with", train + extra)):
+        folder = write_prepared(tmp_path / name, rows)
+        label_datasets([folder])
+        found.append(read_tables(folder)["train-00000-of-00001.parquet"].column("label_emotion").to_pylist())
+    assert found[0] == found[1]
+
+
 def test_leaky_donors_are_recorded(folders):
     report = label_datasets(folders, leaky_donors=True)
     assert report["leaky_donors"] is True

@@ -18,8 +18,13 @@ def test_defaults_are_the_papers():
 
 
 WRONG = [
-    ({"fusion_layers": [4]}, r"fusion_layers: expected layers of 0\.\.3 .*, got layer 4"),
-    ({"fusion_layers": [-5]}, "fusion_layers: .*got layer -1"),
+    ({"fusion_layers": [4]}, r"fusion_layers: expected layers of 0\.\.3 .*, got 4"),
+    ({"fusion_layers": [-5]}, "fusion_layers: .*got -5"),
+    ({"fusion_layers": [1.5]}, "fusion_layers: .*got 1.5"),
+    ({"fusion_layers": 3}, "fusion_layers: expected a list of layers, got 3"),
+    ({"text_config": {"num_layers": 0}}, "text_config.num_layers: expected a whole number >= 1, got 0"),
+    ({"segment_embedding": "no"}, "segment_embedding: expected true or false, got 'no'"),
+    ({"emotions": "joy"}, "emotions: expected a list of names, got 'joy'"),
     ({"fusion_type": "late"}, "fusion_type: expected one of ffn, parallel, cross_attention, got 'late'"),
     ({"fusion_init": "zero"}, "fusion_init: expected one of identity, paper, got 'zero'"),
     ({"sequence_summary": "max"}, "sequence_summary: expected one of last, mean, got 'max'"),
@@ -27,7 +32,7 @@ WRONG = [
     ({"visual_feature_size": 2.5}, "visual_feature_size: expected a whole number >= 1, got 2.5"),
     ({"contrastive_temperature": 0}, "contrastive_temperature: expected a number > 0, got 0"),
     ({"audio_contrastive_weight": -1}, "audio_contrastive_weight: expected a number >= 0, got -1"),
-    ({"modality_dropout_rate": 1.0}, r"modality_dropout_rate: expected a number in \[0, 1\), got 1.0"),
+    ({"modality_encoder_dropout": 1.0}, r"modality_encoder_dropout: expected \[0, 1\), got 1.0"),
     ({"cross_attention_size": 31}, r"cross_attention_size: expected a multiple of cross_attention_heads \(2\), got 31"),
     ({"context_before": -1}, "context_before: expected a whole number >= 0, got -1"),
     ({"emotions": ["joy", "joy"]}, "expected every name once"),

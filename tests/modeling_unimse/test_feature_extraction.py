@@ -102,6 +102,24 @@ def test_silent_ends_are_cut_and_pauses_kept():
     assert UniMSEFeatureExtractor()(audio_features=[features])["audio_features"].shape[1] == 7
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"silence_threshold": -1}, "silence_threshold: expected dB > 0 or None, got -1"),
+        ({"max_audio_frames": 0}, "max frames: expected at least 1, got 0 and 100"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        UniMSEFeatureExtractor(**settings)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 44_100.5])
+def test_wrong_rates_are_named(extractor, waveform, rate):
+    with pytest.raises(ValueError, match="sampling_rate: expected a whole number of Hz > 0"):
+        extractor.log_mel(waveform, rate)
+
+
 def test_an_unknown_normalisation_is_named():
     with pytest.raises(ValueError, match="audio_normalization: expected one of dataset, level, utterance, got 'none'"):
         UniMSEFeatureExtractor(audio_normalization="none")

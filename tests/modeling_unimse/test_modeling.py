@@ -225,6 +225,14 @@ def test_gradient_checkpointing_changes_nothing(fusion_type):
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
+def test_step_0_is_the_backbone_under_autocast_too(t5_folder):
+    t5 = T5ForConditionalGeneration.from_pretrained(t5_folder).eval()
+    model = UniMSEForConditionalGeneration.from_pretrained(t5_folder, visual_feature_size=6).eval()
+    batch = make_batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(logits(model, batch), logits(t5, without(batch, *SIDES, "segment")))
+
+
 def test_bf16_autocast_is_close_to_float32():
     model, batch = moved(tiny_model()), make_batch()
     expected = model(**batch).loss
@@ -283,6 +291,10 @@ def test_generation_fuses_in_both_stacks(settings):
     ids = model.generate(**batch, max_new_tokens=5, min_new_tokens=5, **settings)
     without_audio = model.generate(**without(batch, "audio"), max_new_tokens=5, min_new_tokens=5, **settings)
     assert ids.shape == without_audio.shape == (4, 6)
+    alone = model.generate(
+        **{name: value[3:] for name, value in batch.items()}, max_new_tokens=5, min_new_tokens=5, **settings
+    )
+    assert torch.equal(alone[0], ids[3])
     if "num_beams" not in settings:
         scores = logits(model, {**batch, "decoder_input_ids": ids[:, :-1]})
         scores[:, :, 1] = -torch.inf  # min_new_tokens forbids the end

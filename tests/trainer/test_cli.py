@@ -35,7 +35,7 @@ def test_raw_folder_to_prediction_by_commands(sample, tmp_path, run_settings, ca
     assert main(arguments) == 0
     assert json.loads(out.read_text())["protocol"]["modalities"] == ["text"]
     assert out.with_suffix(".parquet").is_file()
-    assert main(["leaderboard", str(run / "results.json"), "--out", str(tmp_path / "board")]) == 0
+    assert main(["leaderboard", str(run / "results.json"), str(out), "--out", str(tmp_path / "board")]) == 0
     assert "meld" in (tmp_path / "board" / "leaderboard.md").read_text().lower()
     assert main(["publish", str(run), str(tmp_path / "published")]) == 0
     clip = next((sample / "meld").rglob("*.mp4"))
@@ -79,7 +79,15 @@ def test_failures_are_one_line_and_exit_1(tmp_path, capsys, arguments, message):
     assert error.startswith(f"unimse {arguments[0]}: ") and message in error
 
 
+def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert main(["sample", str(tmp_path / "s")]) == 1
+    assert "pip install" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        main(["train", str(tmp_path / "no.yaml"), "--debug"])
     with pytest.raises(FileNotFoundError):
         main(["train", "--debug", str(tmp_path / "no.yaml")])
 

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import VISUAL_SPEC, write_prepared
 
 from modeling_unimse import UniMSEFeatureExtractor, UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import EMOTIONS
-from trainer.data import Augmentation, Collator, Indexed, feature_specs, feature_statistics, load_split
+from tests.trainer.conftest import VISUAL_SPEC, write_prepared
+from trainer.augmentation import Augmentation
+from trainer.data import Collator, Indexed, feature_specs, feature_statistics, load_split
 from trainer.tokenizer import build_tokenizer
 
 
@@ -29,17 +30,17 @@ def test_context_stays_in_its_dialogue_and_split(prepared):
 
 def test_targets_are_universal_or_native(prepared):
     universal = load_split(prepared, "train")
-    assert universal["mosi"][0]["label"] == UniversalLabel("positive", 1.8, "joy")  # emotion of a MELD donor
-    assert universal["meld"][1]["label"] == UniversalLabel("negative", -2.2, "anger")  # intensity of a MOSI donor
+    assert universal["mosi"][0]["label"]() == UniversalLabel("positive", 1.8, "joy")  # emotion of a MELD donor
+    assert universal["meld"][1]["label"]() == UniversalLabel("negative", -2.2, "anger")  # intensity of a MOSI donor
     native = load_split(prepared, "train", universal_labels=False)
-    assert native["mosi"][1]["label"] == UniversalLabel("negative", -2.2, "sadness")
-    assert native["meld"][1]["label"] == UniversalLabel("negative", -1.0, "anger")
+    assert native["mosi"][1]["label"]() == UniversalLabel("negative", -2.2, "sadness")
+    assert native["meld"][1]["label"]() == UniversalLabel("negative", -1.0, "anger")
 
 
 def test_unlabelled_data_say_what_to_do(tmp_path):
     folder = write_prepared(tmp_path / "meld", "meld", {"train": 3})
     with pytest.raises(ValueError, match="meld/train/0: no universal label yet. Run `unimse label`"):
-        load_split([folder], "train")["meld"][0]
+        load_split([folder], "train")["meld"][0]["label"]()
 
 
 def test_wrong_folders_are_refused(prepared, tmp_path):

@@ -60,7 +60,7 @@ def test_eight_samples_are_learned_to_the_exact_label(run_settings):
         train_step(accelerator, model, optimizer, scheduler, batch, 1.0)
     model.eval()
     ids = model.generate(**{name: value for name, value in batch.items() if name != "labels"})
-    targets = [format_label(train_set[index]["label"]) for index in range(8)]
+    targets = [format_label(train_set[index]["label"]()) for index in range(8)]
     assert processor.tokenizer.batch_decode(ids, skip_special_tokens=True) == targets
 
 
@@ -83,6 +83,35 @@ def test_a_run_without_a_modality_neither_sees_nor_trains_it(run_settings):
     assert not any(parameter.requires_grad for parameter in model.encoder.audio_encoder.parameters())
     (path,) = train(config, progress=False)
     assert read_results(path).content["protocol"]["modalities"] == ["text", "visual"]
+    _, results = evaluate_checkpoint(path.parent / BEST, config.data)
+    assert results["protocol"]["modalities"] == ["text", "visual"]
+    with pytest.raises(ValueError, match="the model was trained with text, visual, got 'audio'"):
+        evaluate_checkpoint(path.parent / BEST, config.data, modalities=["audio"])
+
+
+@pytest.mark.parametrize("modalities", [[], ["audio"], ["audio", "visual"]])
+@pytest.mark.parametrize("model", [{"fusion_type": "cross_attention"}, {"fusion_type": "ffn"}, {"fusion_layers": []}])
+def test_every_trainable_parameter_gets_a_gradient(run_settings, model, modalities):
+    """With several processes a parameter without one is an error."""
+    from trainer.data import Collator
+
+    settings = {**run_settings, "modalities": modalities, "model": {**run_settings["model"], **model}}
+    config, data, processor, built = build(settings)
+    samples = Indexed(list(data.train.values()))
+    batch = Collator(processor, modalities)([samples[index] for index in range(8)])
+    batch.pop("sample_index")
+    built.train()(**batch).loss.backward()
+    assert not [name for name, p in built.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_a_selection_metric_without_a_value_loses(run_settings, monkeypatch):
+    import trainer.train as module
+
+    values = iter([None, 0.1])
+    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/corr": next(values)}})
+    (path,) = train(RunConfig(**{**run_settings, "metric": "mosi/corr"}), progress=False)
+    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    assert log[1]["best"]
 
 
 def test_the_best_epoch_is_kept_not_the_last(run_settings, monkeypatch):
@@ -165,7 +194,7 @@ def test_data_of_another_extractor_is_refused_at_load(run_settings, prepared):
     write_json(prepared[1] / "features.json", specs)
     with pytest.raises(ValueError, match="visual features were made by test-visual"):
         evaluate_checkpoint(path.parent / BEST, [prepared[1]])
-    with pytest.raises(ValueError, match="modalities: expected names of"):
+    with pytest.raises(ValueError, match="modalities: the model was trained with text, audio, visual, got 'smell'"):
         evaluate_checkpoint(path.parent / BEST, [prepared[0]], modalities=["smell"])
 
 
@@ -192,6 +221,8 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
     assert {"README.md", "results.json", "config.json", "model.safetensors", "modeling_unimse.py"} <= names
     assert any(name.startswith(".eval_results/") for name in names)
     assert type(UniMSEProcessor.from_pretrained(out)) is UniMSEProcessor
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        publish_folder(path.parent, out)
     with pytest.raises(FileNotFoundError, match="expected a finished run folder"):
         publish_folder(tmp_path, tmp_path / "nothing")
 
