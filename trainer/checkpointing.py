@@ -2,7 +2,7 @@
 
 runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
-    environment.json         command, commit, versions
+    environment.json         command, commit, versions, number of processes, training data
     log.jsonl                one line a validation: epoch, loss terms, metrics
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample

@@ -76,7 +76,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, accelerator: Acceler
     model = build_model(config, processor)
     model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config)}
     if accelerator.is_main_process:
-        start_run_folder(folder, config, environment())
+        facts = {"processes": accelerator.num_processes, "training_data": describe_data(data.train)}
+        start_run_folder(folder, config, {**environment(), **facts})
     collator = Collator(
         processor, config.modalities, Augmentation.from_settings(config.augmentation), config.modality_dropout
     )
