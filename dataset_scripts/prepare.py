@@ -155,7 +155,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise FileExistsError(f"{out} exists and is not empty; name another folder or pass overwrite=True")
+        raise FileExistsError(f"{out} exists and is not empty; name another folder or pass --overwrite")
 
 
 def _check_rows(reading: Reading, source: Path) -> None:

@@ -46,6 +46,7 @@ class RunConfig:
         metric: validation metric that picks the best checkpoint; the names of `results.json`.
         greater_is_better: direction of `metric`.
         evaluate_every: epochs between validations.
+        overwrite: train again where a finished run of this name and seed stands; otherwise that is refused.
         patience: stop after so many validations without a better one; `None` = never.
     """
 
@@ -80,6 +81,7 @@ class RunConfig:
     greater_is_better: bool = True
     evaluate_every: int = 1
     patience: int | None = None
+    overwrite: bool = False
 
     def __post_init__(self):
         for item in dataclasses.fields(self):

@@ -44,6 +44,9 @@ def _prepare(options) -> None:
     )
     rows = ", ".join(f"{name} {split['rows']}" for name, split in report["splits"].items())
     print(f"{options.out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
+    for modality, problems in report["clips"].items():
+        for reason, facts in problems.items():
+            print(f"  {modality}: {facts['count']} clips {reason}, first {facts['first']}")
 
 
 def _label(options) -> None:
@@ -61,14 +64,28 @@ def _train(options) -> None:
 
     overrides = [word for word in options.overrides if word != "--debug"]
     options.debug = options.debug or len(overrides) < len(options.overrides)
-    for path in train(load_config(options.config, overrides)):
-        print(path)
+    config = load_config(options.config, overrides)
+    _quiet_libraries()
+    for path in train(config):
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        shown = {name: value for name, value in metrics.items() if name == config.metric or name == "parse_failures"}
+        print(f"{path}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items() if value is not None)}")
+
+
+def _quiet_libraries() -> None:
+    """One progress bar, ours, instead of one for every file the libraries touch."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
 
 
 def _evaluate(options) -> None:
     from trainer.checkpointing import write_json
     from trainer.evaluation import evaluate_checkpoint, write_predictions
 
+    _quiet_libraries()
     modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
     rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +119,7 @@ def _publish(options) -> None:
 def _demo(options) -> None:
     from trainer.demo import run_demo
 
+    _quiet_libraries()
     run_demo(options.out)
 
 
@@ -129,8 +147,12 @@ def _add_data_commands(commands):
     prepare.add_argument("--on-bad-clip", default="keep", choices=["keep", "raise"])
     prepare.add_argument("--overwrite", action="store_true", help="replace OUT")
     prepare.add_argument("--name", help="custom: name of the dataset")
-    prepare.add_argument("--emotion-map", type=_pair, nargs="*", default=[], metavar="RAW=EMOTION")
-    prepare.add_argument("--emotion-polarity", type=_pair, nargs="*", default=[], metavar="EMOTION=POLARITY")
+    prepare.add_argument(
+        "--emotion-map", type=_pair, action="append", default=[], metavar="RAW=EMOTION", help="repeatable"
+    )
+    prepare.add_argument(
+        "--emotion-polarity", type=_pair, action="append", default=[], metavar="EMOTION=POLARITY", help="repeatable"
+    )
 
     label = commands.add(
         "label", _label, "universal labels from donors, over all folders together", "data/mosi data/meld"

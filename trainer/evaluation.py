@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEForConditionalGeneration, UniMSEProcessor, format_label
-from trainer.checkpointing import environment
+from trainer.checkpointing import BEST, environment
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
 from trainer.results_file import SCHEMA_VERSION
 
@@ -199,6 +199,7 @@ def evaluate_checkpoint(
         ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities.
         OSError: no checkpoint there.
     """
+    checkpoint = find_checkpoint(checkpoint)
     accelerator = Accelerator()
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).to(accelerator.device)
@@ -223,6 +224,18 @@ def evaluate_checkpoint(
         seconds={"evaluate": round(time.monotonic() - began, 1)},
     )
     return rows, results
+
+
+def find_checkpoint(path: str | Path) -> str | Path:
+    """The checkpoint that a user means: a checkpoint folder, the best one of a run folder, or a Hub name as it is."""
+    folder = Path(path)
+    if (folder / BEST).is_dir():
+        return folder / BEST
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: expected a checkpoint or a run folder with {BEST}, found neither")
+    if not folder.is_dir() and str(path).count("/") > 1:
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return path
 
 
 def training_of(model, checkpoint: str | Path) -> dict:

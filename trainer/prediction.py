@@ -6,7 +6,7 @@ import torch
 
 from dataset_scripts.media import decode_audio, decode_frames, visual_extractor
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
-from trainer.evaluation import training_of
+from trainer.evaluation import find_checkpoint, training_of
 
 
 def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) -> dict:
@@ -26,6 +26,7 @@ def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) ->
     """
     if not text and clip is None:
         raise ValueError("expected --text, a clip, or both; got neither")
+    checkpoint = find_checkpoint(checkpoint)
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).eval()
     trained = training_of(model, checkpoint)["protocol"]["modalities"]

@@ -63,8 +63,34 @@ def train(config: RunConfig, progress: bool = True) -> list[Path]:
         mixed_precision=config.mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
     )
+    for seed in config.seeds:
+        check_run_folder(run_folder(config, seed), config.overwrite)
     data = load_data(config)
+    check_data(config, data)
     return [train_seed(config, seed, data, accelerator, progress) for seed in config.seeds]
+
+
+def check_run_folder(folder: Path, overwrite: bool):
+    """Refuses to train over a finished run."""
+    if (folder / "results.json").is_file() and not overwrite:
+        raise FileExistsError(
+            f"{folder}: a finished run stands here; give another --run NAME, or pass --overwrite true"
+        )
+
+
+def check_data(config: RunConfig, data: RunData):
+    """Refuses, before the first step, emotions outside the label grammar and a metric that the data cannot give."""
+    for split in (data.train, data.validation, data.test):
+        for name, dataset in split.items():
+            unknown = sorted({row["emotion"] for row in dataset.rows} - {None, *config.emotions})
+            if unknown:
+                wanted = ", ".join([*config.emotions, *unknown])
+                raise ValueError(f"{name}: emotions {', '.join(unknown)} are not in the grammar; --emotions [{wanted}]")
+    neutral = {"prediction": "neutral,0.0,neutral", "predicted_sentiment": 0.0, "predicted_emotion": "neutral"}
+    rows = [{**row, **neutral} for dataset in data.validation.values() for row in dataset.rows]
+    metrics = score(rows)["metrics"]
+    if config.metric not in metrics:
+        raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}")
 
 
 def train_seed(config: RunConfig, seed: int, data: RunData, accelerator: Accelerator, progress: bool = True) -> Path:
@@ -127,8 +153,6 @@ def _fit(config, folder, accelerator, model, processor, optimizer, scheduler, lo
 
 def _selection_value(metrics: dict, config: RunConfig) -> float:
     """The validation metric, larger = better; one that has no value (a correlation of constants) loses to any other."""
-    if config.metric not in metrics:
-        raise ValueError(f"metric: expected one of {', '.join(metrics)}, got {config.metric!r}")
     value = metrics[config.metric]
     if value is None:
         return -float("inf")

@@ -108,6 +108,7 @@ def test_a_selection_metric_without_a_value_loses(run_settings, monkeypatch):
     import trainer.train as module
 
     values = iter([None, 0.1])
+    monkeypatch.setattr(module, "check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/corr": next(values)}})
     (path,) = train(RunConfig(**{**run_settings, "metric": "mosi/corr"}), progress=False)
     log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
@@ -119,6 +120,7 @@ def test_the_best_epoch_is_kept_not_the_last(run_settings, monkeypatch):
 
     values = iter([0.2, 0.9, 0.5])
     saved = []
+    monkeypatch.setattr(module, "check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"emotion_accuracy": next(values)}})
     monkeypatch.setattr(module, "save_checkpoint", lambda *arguments: saved.append(save_checkpoint(*arguments)))
     (path,) = train(RunConfig(**{**run_settings, "epochs": 3}), progress=False)
@@ -130,6 +132,7 @@ def test_patience_stops_and_smaller_can_be_better(run_settings, monkeypatch):
     import trainer.train as module
 
     values = iter([1.0, 1.2, 1.3, 0.1])
+    monkeypatch.setattr(module, "check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/mae": next(values)}})
     settings = {**run_settings, "epochs": 4, "metric": "mosi/mae", "greater_is_better": False, "patience": 2}
     (path,) = train(RunConfig(**settings), progress=False)
@@ -138,8 +141,35 @@ def test_patience_stops_and_smaller_can_be_better(run_settings, monkeypatch):
 
 
 def test_an_unknown_selection_metric_is_named(run_settings):
-    with pytest.raises(ValueError, match="metric: expected one of mosi/mae.*got 'meld/accuracyy'"):
+    with pytest.raises(ValueError, match="metric: the validation data give mosi/mae.*got 'meld/accuracyy'"):
         train(RunConfig(**{**run_settings, "metric": "meld/accuracyy", "epochs": 1}), progress=False)
+
+
+def test_emotions_outside_the_grammar_are_named_before_training(run_settings):
+    with pytest.raises(
+        ValueError, match=r"meld: emotions anger are not in the grammar; --emotions \[neutral, joy, anger"
+    ):
+        train(RunConfig(**{**run_settings, "emotions": ["neutral", "joy"], "universal_labels": False}), progress=False)
+
+
+def test_a_finished_run_is_not_trained_over(run_settings):
+    config = RunConfig(**{**run_settings, "epochs": 1})
+    (path,) = train(config, progress=False)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="a finished run stands here"):
+        train(config, progress=False)
+    assert path.read_bytes() == before
+    train(RunConfig(**{**run_settings, "epochs": 1, "overwrite": True}), progress=False)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(run_settings, tmp_path):
+    from trainer.evaluation import find_checkpoint
+
+    (path,) = train(RunConfig(**{**run_settings, "epochs": 1}), progress=False)
+    assert find_checkpoint(path.parent) == path.parent / BEST
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a run folder"):
+        find_checkpoint(tmp_path)
+    assert find_checkpoint("owner/model") == "owner/model"
 
 
 def test_the_same_seed_gives_the_same_weights(run_settings):
