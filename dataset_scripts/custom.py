@@ -160,8 +160,8 @@ def _polarity(sentiment: float | None, emotion: str | None, polarities: Mapping[
         return polarity_of(sentiment)
     if emotion is not None and emotion not in polarities:
         raise ValueError(
-            f"{where}: the polarity of emotion {emotion!r} is not known; give it with the option 'emotion_polarity' "
-            f"({{{emotion!r}: 'negative', 'neutral' or 'positive'}}) or map the emotion with 'emotion_map'"
+            f"{where}: the polarity of emotion {emotion!r} is not known; give it with emotion_polarity "
+            f"(--emotion-polarity {emotion}=negative, neutral or positive) or rename it by emotion_map (--emotion-map)"
         )
     return polarities[emotion] if emotion is not None else None
 
