@@ -59,9 +59,7 @@ def test_other_columns_are_named_in_the_notes(manifest):
 
 def test_polarity_of_other_emotions_can_be_given(manifest):
     path = manifest([("a", "train", "boredom")], header=("id", "split", "emotion"))
-    with pytest.raises(
-        ValueError, match=r"line 2: the polarity of emotion 'boredom' is not known; .*emotion_polarity"
-    ):
+    with pytest.raises(ValueError, match=r"line 2: the polarity of emotion 'boredom' is not known; .*emotion_polarity"):
         custom.read(path)
     (item,) = custom.read(path, emotion_polarity={"boredom": "negative"}).items
     assert (item.example["emotion"], item.example["polarity"]) == ("boredom", "negative")

@@ -219,9 +219,7 @@ def test_a_pool_is_used_for_many_clips_only():
 def test_out_is_not_overwritten_by_accident(raw, prepare, out, tmp_path):
     source = raw.mosi(tmp_path / "mosi", clips=False)
     prepare("mosi", source)
-    with pytest.raises(
-        FileExistsError, match=r"out exists and is not empty; name another folder or pass --overwrite"
-    ):
+    with pytest.raises(FileExistsError, match=r"out exists and is not empty; name another folder or pass --overwrite"):
         prepare("mosi", source)
     (out / "stale.txt").touch()
     prepare("mosi", source, overwrite=True)
