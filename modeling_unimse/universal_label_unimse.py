@@ -108,7 +108,7 @@ def native_label(polarity: str, sentiment: float | None, emotion: str | None) ->
 
 
 def format_label(label: UniversalLabel) -> str:
-    """`positive,1.6,joy`: no spaces, one decimal. With the T5 vocabulary an intensity is one token in this shape."""
+    """`positive,1.6,joy`: no spaces, one decimal. With the T5 vocabulary the number is one token (3.0 takes two)."""
     return f"{label.polarity},{label.intensity:.1f},{label.emotion}"
 
 
