@@ -81,8 +81,21 @@ def _group(results, key: Callable[[Results], list]) -> list[list[Results]]:
 
 def _section(benchmark: str, number: int, results: list[Results]) -> Section:
     groups = _group(results, lambda one: [one.group, one.content["model"]])
-    entries = [_entry(benchmark, sorted(group, key=lambda one: one.seed)) for group in groups]
+    entries = [_entry(benchmark, _one_a_seed(benchmark, group)) for group in groups]
     return Section(benchmark, number, results[0].protocol, results[0].data(benchmark), _rank(entries))
+
+
+def _one_a_seed(benchmark: str, results: list[Results]) -> list[Results]:
+    """Results by seed. A training scored again on the same rows counts once; other scores for them are refused."""
+    seeds: dict[int, Results] = {}
+    for one in sorted(results, key=lambda one: (one.seed, str(one.path))):
+        first = seeds.setdefault(one.seed, one)
+        if first.scores(benchmark) != one.scores(benchmark):
+            raise ValueError(
+                f"{one.path}: expected the {benchmark} scores of {first.path}, which is the same run, seed, protocol "
+                "and data; got others. Give each run a name of its own"
+            )
+    return list(seeds.values())
 
 
 def _entry(benchmark: str, results: list[Results]) -> Entry:

@@ -103,6 +103,23 @@ def test_rank_follows_the_direction_of_the_metric(tmp_path, metric, values, rank
     assert [entry.name for entry in section.entries] == list(ranks)
 
 
+def test_a_training_scored_again_counts_once(tmp_path):
+    """Train scores all benchmarks, `unimse evaluate` one of them again: still one seed, hence no deviation."""
+    first = write_results(tmp_path, run="full", seed=1)
+    content = json.loads(first.read_text())
+    again = {**content, "data": {"meld": content["data"]["meld"]}, "command": "unimse evaluate"}
+    again["metrics"] = {name: value for name, value in content["metrics"].items() if name.startswith("meld/")}
+    path = tmp_path / "again.json"
+    path.write_text(json.dumps(again))
+    (section,) = build_sections(read_all_results([first, path]))["meld"]
+    (entry,) = section.entries
+    assert [one.seed for one in entry.results] == [1] and entry.scores["accuracy"].std is None
+    again["metrics"]["meld/macro_f1"] -= 0.01
+    path.write_text(json.dumps(again))
+    with pytest.raises(ValueError, match="expected the meld scores of .*same run, seed, protocol and data; got others"):
+        build_sections(read_all_results([first, path]))
+
+
 def test_a_missing_value_of_one_seed_is_never_averaged_away(tmp_path):
     runs = []
     for seed, mae in ((1, 0.5), (2, None)):
