@@ -1,14 +1,15 @@
 """What the loaders share: the result of reading a raw folder, and readers of csv and csd files.
 
-A loader's `read(source, ...)` gives a `Reading`: rows without features, where each row's media lies, and tallies of
-everything that was skipped or odd. File formats: `CMU SDK csd` (HDF5) and the benchmarks' csv files.
+A loader's `read(source, ...)` gives a `Reading`: rows without features, where each row's media lies, features that the
+raw files bring along, and tallies of everything that was skipped or odd. File formats: `CMU SDK csd` (HDF5) and the
+benchmarks' csv files.
 """
 
 import csv
 import difflib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,33 @@ import numpy as np
 from dataset_scripts.schema import number_utterances, order_examples
 
 
+# Reasons that every loader words alike, so that a report can be read by a program.
+LABEL_OUTSIDE = "label outside the set"
+DUPLICATE = "duplicate of an earlier row"
+NO_SPLIT = "in no split"
+ANY_SPLIT = "any"
+
+
 class Tally:
     """Counts by reason, each with its first example: what a report says instead of a log line per row."""
 
     def __init__(self):
         self._entries: dict[str, dict[str, Any]] = {}
 
-    def add(self, reason: str, example: str, count: int = 1) -> None:
-        entry = self._entries.setdefault(reason, {"count": 0, "first": example})
+    def add(self, reason: str, example: str, count: int = 1, split: str = ANY_SPLIT) -> None:
+        """Count `reason`; `split` says where, if that is known."""
+        entry = self._entries.setdefault(reason, {"count": 0, "first": example, "splits": {}})
         entry["count"] += count
+        entry["splits"][split] = entry["splits"].get(split, 0) + count
 
-    def count(self, reason: str) -> int:
-        return self._entries.get(reason, {"count": 0})["count"]
+    def count(self, reason: str, split: str | None = None) -> int:
+        """How often, over all splits or in one."""
+        entry = self._entries.get(reason, {"count": 0, "splits": {}})
+        return entry["count"] if split is None else entry["splits"].get(split, 0)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """`{reason: {"count": n, "first": example}}` in the order of first appearance."""
-        return {reason: dict(entry) for reason, entry in self._entries.items()}
+        """`{reason: {"count": n, "first": example, "splits": {split: n}}}` in the order of first appearance."""
+        return {reason: {**entry, "splits": dict(entry["splits"])} for reason, entry in self._entries.items()}
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,29 @@ class Item:
     longest: float | None = None
 
 
+@dataclass(frozen=True)
+class StoredSet:
+    """A named set of features that the raw files bring along, such as COVAREP or a pickle's three modalities.
+
+    Args:
+        name: lower-case letters, digits, `-`, `_` and `.`; becomes a config of the prepared dataset.
+        sizes: width of each modality it has: of `text`, `audio`, `visual`.
+        source: the files it came from, relative to the raw folder.
+        get: row id -> modality -> `(T, d)` array without padding; a modality the row lacks is left out.
+    """
+
+    name: str
+    sizes: Mapping[str, int]
+    source: str
+    get: Callable[[str], Mapping[str, np.ndarray]]
+
+
 @dataclass
 class Reading:
     """What a loader read: `items` in row order, the `layout` it detected, and tallies for the report.
 
     `rows_read` counts the labelled rows of the raw files; `skipped` those that were left out, with the reason; `notes`
-    what was odd but kept.
+    what was odd but kept; `stored` the features the raw files bring along; `expected` the published rows of each split.
     """
 
     dataset: str
@@ -77,6 +106,28 @@ class Reading:
     skipped: Tally = field(default_factory=Tally)
     notes: Tally = field(default_factory=Tally)
     expected: dict[str, int] = field(default_factory=dict)
+    stored: list[StoredSet] = field(default_factory=list)
+    _places: dict[str, tuple[Item, str]] = field(default_factory=dict, repr=False)
+
+    def add(self, item: Item, where: str) -> bool:
+        """Add a row. One that repeats an earlier row in everything is counted and left out.
+
+        Returns:
+            Whether the row was added.
+
+        Raises:
+            ValueError: its id came before with other content; names both places.
+        """
+        name = item.example["id"]
+        if name not in self._places:
+            self._places[name] = (item, where)
+            self.items.append(item)
+            return True
+        earlier, first = self._places[name]
+        if earlier != item:
+            raise ValueError(f"{where}: {name} comes a second time with other content (first: {first}); keep one")
+        self.skipped.add(DUPLICATE, f"{where}: {name}", split=item.example["split"])
+        return False
 
     def note_encoding(self, table: "CsvTable") -> None:
         """Tell the report that a file was not UTF-8."""
