@@ -14,6 +14,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 
 from modeling_unimse import UniMSEConfig, UniMSEFeatureExtractor, UniMSEForConditionalGeneration, UniMSEProcessor
+from tests.hub_server import HubServer
 from trainer.tokenizer import build_tokenizer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -105,6 +106,13 @@ def t5_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def waveform() -> np.ndarray:
     return np.random.default_rng(0).normal(size=16_000) * 0.1
+
+
+@pytest.fixture(scope="session")
+def local_hub():
+    """A local Hub; clients of it are processes of their own, see `tests.hub_server.run_client`."""
+    with HubServer() as hub:
+        yield hub
 
 
 @pytest.fixture
