@@ -1,15 +1,16 @@
 """Raw benchmark folders to prepared datasets: loaders, media features, universal labels, the embedded sample.
 
-Public here: `prepare_dataset`, `load_prepared`, `read_features_json`, `visual_extractor`, `validate_example` and
-`features`. They are imported on first use, so that `import dataset_scripts` stays light.
+Public here: `prepare_dataset`, `load_prepared`, `push_prepared`, `read_features`, `visual_extractor`,
+`validate_example` and `features`. They are imported on first use, so that `import dataset_scripts` stays light.
 """
 
 from importlib import import_module
 
 _PUBLIC = {
     "prepare_dataset": "prepare",
-    "load_prepared": "prepare",
-    "read_features_json": "prepare",
+    "load_prepared": "prepared",
+    "push_prepared": "hub",
+    "read_features": "publish",
     "visual_extractor": "media",
     "validate_example": "schema",
     "features": "schema",

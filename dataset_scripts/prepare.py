@@ -1,11 +1,13 @@
 """A raw dataset folder to a prepared one: read, decode, check, write.
 
-    OUT/README.md                                     dataset card
-    OUT/data/<split>-00000-of-00001.parquet           rows of `schema`, by dialogue
-    OUT/features.json                                 which extractors made the features; null = no row has any
-    OUT/prepare-report.json                           what was read, kept, skipped and why
+    OUT/README.md                       dataset card
+    OUT/data/<feature set>/*.parquet    rows of `schema`, by dialogue; the same rows in every set
+    OUT/features.json                   feature sets, the main one first, and what made them; null = no row has any
+    OUT/prepare-report.json             what was read, kept, skipped and why
 
 All of it is first written to `OUT.partial-<process>` and moved when whole.
+
+A feature set is a group of features by name: `default` is made here from clips, others come with the raw files.
 """
 
 import inspect
@@ -13,19 +15,23 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dataset_scripts import custom, iemocap, meld, mosei, mosi
+from dataset_scripts.dataset_card import dataset_card
 from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors
+from dataset_scripts.hub import resolve_folder
 from dataset_scripts.media import MediaError, VisualExtractor
-from dataset_scripts.publish import dataset_card, parquet_path, stamp_card, write_split
-from dataset_scripts.readers import Item, Reading, Tally
+from dataset_scripts.publish import DEFAULT, stamp_card, write_split
+from dataset_scripts.readers import Item, Reading, StoredSet, Tally
+from dataset_scripts.report import SplitCounts, make_report
 from dataset_scripts.schema import SPLITS, validate_example
 from dataset_scripts.schema import features as table_features
+from dataset_scripts.stored_features import StoredCounts, stored_rows, stored_spec
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
 LOADERS = {"mosi": mosi, "mosei": mosei, "meld": meld, "iemocap": iemocap, "custom": custom}
@@ -38,6 +44,7 @@ def prepare_dataset(
     *,
     extractor: VisualExtractor | None,
     features: Sequence[str] = MODALITIES,
+    feature_sets: Sequence[str] | None = None,
     overwrite: bool = False,
     on_bad_clip: str = "keep",
     workers: int | None = None,
@@ -47,14 +54,16 @@ def prepare_dataset(
 
     Args:
         benchmark: `mosi`, `mosei`, `meld`, `iemocap` or `custom`.
-        source: the raw folder (`custom`: or the manifest).
+        source: the raw folder, or a single file such as a pickle or a manifest, or `owner/name` of a Hub dataset that
+            holds them.
         out: the folder to make.
         extractor: of the visual features; `None` = none are made.
-        features: which modalities to extract: any of `audio`, `visual`.
+        features: which modalities to extract from clips: any of `audio`, `visual`.
+        feature_sets: which sets to write; `None` = all: `default` where there are clips, and what the raw files bring.
         overwrite: replace an `out` that exists and is not empty.
         on_bad_clip: `keep` the row with that feature `None` and count it, or `raise`.
         workers: processes; by default one a core. The result does not depend on it.
-        **options: the loader's own, see its `read`.
+        **options: the loader's own, see its `read`; all benchmarks have `format`.
 
     Returns:
         The report, as in `prepare-report.json`, plus `seconds`.
@@ -69,55 +78,80 @@ def prepare_dataset(
     out = Path(out)
     _check_arguments(benchmark, features, on_bad_clip, options)
     _check_out(out, overwrite)
-    reading = LOADERS[benchmark].read(Path(source), **options)
-    _check_rows(reading, Path(source))
-    extractors = Extractors(
-        UniMSEFeatureExtractor() if "audio" in features else None, extractor if "visual" in features else None
-    )
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        clips = ClipLog(Path(source), on_bad_clip)
-        splits = _write_splits(partial, reading, extractors, clips, workers)
-        report = _report(reading, splits, clips, extractors.specs(splits))
-        _write_json(partial / "features.json", report["features"])
+    source = resolve_folder(source)
+    reading = read_raw(benchmark, source, **options)
+    extractors = make_extractors(features, extractor)
+    names = choose_feature_sets(reading, extractors, feature_sets)
+    clips = ClipLog(source, on_bad_clip)
+    with _aside(out) as partial:
+        splits, sets = _write_sets(partial, reading, names, extractors, clips, workers)
+        report = make_report(reading, splits, clips.tallies, sets)
+        _write_json(partial / "features.json", {name: facts["specs"] for name, facts in sets.items()})
         _write_json(partial / "prepare-report.json", report)
         (partial / "README.md").write_text(dataset_card(report), encoding="utf-8")
         stamp_card(partial)
         _move(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return {**report, "seconds": round(time.monotonic() - began, 2)}
 
 
-def load_prepared(folder: Path | str):
-    """A prepared folder as a `datasets.DatasetDict`. Read its feature cells with `schema.feature_or_none`.
-
-    The files are named one by one, which makes their paths and times part of the key of the `datasets` cache. By the
-    folder's name alone, as `load_dataset(folder)` has it, the cache cannot tell two folders of one name apart.
+def read_raw(benchmark: str, source: Path, **options: Any) -> Reading:
+    """What the loader of a benchmark reads, with everything checked that can be before hours of decoding.
 
     Raises:
-        FileNotFoundError: `folder` was not written by `prepare_dataset`.
+        ValueError, FileNotFoundError: as `prepare_dataset`.
     """
-    from datasets import load_dataset
+    reading = LOADERS[benchmark].read(source, **options)
+    if not reading.items:
+        reasons = "; ".join(f"{reason}: {entry['count']}" for reason, entry in reading.skipped.as_dict().items())
+        raise ValueError(f"{reading.dataset}: no rows left of {reading.rows_read} in {source} ({reasons or 'no rows'})")
+    for item in reading.items:
+        validate_example(item.example)
+    return reading
 
-    read_features_json(folder)
-    files = {split: parquet_path(Path(folder), split) for split in SPLITS}
-    return load_dataset("parquet", data_files={split: str(path) for split, path in files.items() if path.is_file()})
+
+def make_extractors(features: Sequence[str], visual: VisualExtractor | None) -> Extractors:
+    """The extractors of the wanted modalities."""
+    audio = UniMSEFeatureExtractor() if "audio" in features else None
+    return Extractors(audio, visual if "visual" in features else None)
 
 
-def read_features_json(folder: Path | str) -> dict[str, Any]:
-    """`{"audio": spec or None, "visual": spec or None}` of a prepared folder.
-
-    A spec has name, size, fingerprint and settings of the extractor.
+def choose_feature_sets(reading: Reading, extractors: Extractors, wanted: Sequence[str] | None = None) -> list[str]:
+    """Names of the sets to write, the main one first: `default` where clips are decoded or nothing else is there.
 
     Raises:
-        FileNotFoundError: `folder` was not written by `prepare_dataset`.
+        ValueError: a set is wanted that is not there; names those there are.
     """
-    path = Path(folder) / "features.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: {folder} is not a prepared dataset; make it with `unimse prepare`")
-    return json.loads(path.read_text(encoding="utf-8"))
+    stored = [one.name for one in reading.stored]
+    decoded = any(
+        (extractors.audio and item.audio is not None) or (extractors.visual and item.visual is not None)
+        for item in reading.items
+    )
+    names = [DEFAULT, *stored] if decoded or not stored else stored
+    for name in wanted or ():
+        if name not in (DEFAULT, *stored):
+            expected = ", ".join((DEFAULT, *stored))
+            raise ValueError(f"{reading.dataset}: expected feature sets of {expected}, got {name!r}")
+    return names if wanted is None else list(wanted)
+
+
+def media_rows(items: list[Item], pool: ClipPool, clips: "ClipLog") -> Iterator[dict[str, Any]]:
+    """The rows of `items` with the features of their clips; checked, and what was wrong with the clips is logged."""
+    sizes = extracted_sizes(pool.extractors)
+    for item, clip in zip(items, pool.extract(items), strict=True):
+        clips.add(item.example, clip.problems)
+        example = {**item.example, "audio_features": clip.audio, "visual_features": clip.visual}
+        validate_example(example, sizes)
+        yield example
+
+
+def extracted_sizes(extractors: Extractors) -> dict[str, int]:
+    """Width of the features that are made of clips, by modality."""
+    sizes = {}
+    if extractors.audio is not None:
+        sizes["audio"] = extractors.audio.audio_feature_size
+    if extractors.visual is not None:
+        sizes["visual"] = extractors.visual.size
+    return sizes
 
 
 @dataclass
@@ -158,93 +192,100 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} exists and is not empty; name another folder or pass --overwrite")
 
 
-def _check_rows(reading: Reading, source: Path) -> None:
-    """Everything that can be wrong with a row but for its features, before hours of decoding."""
-    if not reading.items:
-        reasons = "; ".join(f"{reason}: {entry['count']}" for reason, entry in reading.skipped.as_dict().items())
-        raise ValueError(f"{reading.dataset}: no rows left of {reading.rows_read} in {source} ({reasons or 'no rows'})")
-    for item in reading.items:
-        validate_example(item.example)
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write in; what is left of it is removed."""
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_splits(
-    folder: Path, reading: Reading, extractors: Extractors, clips: ClipLog, workers: int | None
-) -> dict[str, Any]:
-    """Write one Parquet file a split. Returns the counts of each split."""
+def _write_sets(
+    folder: Path, reading: Reading, names: list[str], extractors: Extractors, clips: "ClipLog", workers: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write all sets. Returns the counts of each split in the main set, and the facts of each set."""
+    stored = {one.name: one for one in reading.stored}
+    splits, sets = {}, {}
+    for name in names:
+        if name == DEFAULT:
+            counts, facts = _write_default(folder, reading, extractors, clips, workers)
+        else:
+            counts, facts = _write_stored(folder, reading, stored[name])
+        splits, sets[name] = splits or counts, facts
+    return splits, sets
+
+
+def _write_default(
+    folder: Path, reading: Reading, extractors: Extractors, clips: "ClipLog", workers: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    with_clips = sum(item.audio is not None or item.visual is not None for item in reading.items)
+    with ClipPool(extractors, workers if with_clips else 1, with_clips) as pool:
+        splits = _write_splits(
+            folder,
+            reading,
+            DEFAULT,
+            extracted_sizes(extractors),
+            lambda items: media_rows(items, pool, clips),
+            "clip" if with_clips else "row",
+        )
+    rows = {modality: sum(counts[modality] for counts in splits.values()) for modality in MODALITIES}
+    facts = {
+        "source": "clips" if with_clips else "none",
+        "specs": {"text": None, **extractors.specs(splits)},
+        "rows": {"text": 0, **rows},
+        "cells_repaired": 0,
+        "steps_dropped": 0,
+        "problems": {},
+    }
+    return splits, facts
+
+
+def _write_stored(folder: Path, reading: Reading, stored: StoredSet) -> tuple[dict[str, Any], dict[str, Any]]:
+    found = StoredCounts()
+    splits = _write_splits(
+        folder, reading, stored.name, stored.sizes, lambda items: stored_rows(items, stored, found), "row"
+    )
+    facts = {
+        "source": stored.source,
+        "specs": stored_spec(stored),
+        "rows": {modality: found.rows[modality] for modality in ("text", *MODALITIES)},
+        "cells_repaired": found.cells_repaired,
+        "steps_dropped": found.steps_dropped,
+        "problems": found.problems.as_dict(),
+    }
+    return splits, facts
+
+
+def _write_splits(folder: Path, reading: Reading, name: str, sizes, rows_of, unit: str) -> dict[str, Any]:
+    """Write one set, split by split. Returns the counts of each split.
+
+    Args:
+        sizes: width of the features of each modality.
+        rows_of: items -> their rows with features.
+        unit: what the progress bar counts.
+    """
     from tqdm import tqdm
 
-    table = table_features(extractors.visual.size if extractors.visual else None)
-    with_clips = sum(item.audio is not None or item.visual is not None for item in reading.items)
-    unit = "clip" if with_clips else "row"
-    progress = tqdm(total=len(reading.items), desc=reading.dataset, unit=unit, disable=None)
-    splits = {}
-    with progress, ClipPool(extractors, workers if with_clips else 1, with_clips) as pool:
+    table, splits = table_features(sizes), {}
+    title = reading.dataset if name == DEFAULT else f"{reading.dataset} {name}"
+    with tqdm(total=len(reading.items), desc=title, unit=unit, disable=None) as progress:
         for split in SPLITS:
             items = [item for item in reading.items if item.example["split"] == split]
             if items:
                 counts = SplitCounts()
-                rows = _finished_rows(items, pool, clips, extractors, counts, progress)
-                write_split(parquet_path(folder, split), rows, table)
+                write_split(folder, split, _counted(rows_of(items), counts, progress), table, name)
                 splits[split] = counts.as_dict()
     return splits
 
 
-def _finished_rows(items: list[Item], pool, clips: ClipLog, extractors: Extractors, counts, progress) -> Iterator[dict]:
-    visual_size = extractors.visual.size if extractors.visual else None
-    for item, clip in zip(items, pool.extract(items), strict=True):
-        clips.add(item.example, clip.problems)
-        example = {**item.example, "audio_features": clip.audio, "visual_features": clip.visual}
-        validate_example(example, visual_size)
+def _counted(rows: Iterable[dict], counts: SplitCounts, progress) -> Iterator[dict]:
+    for example in rows:
         counts.add(example)
         progress.update()
         yield example
-
-
-class SplitCounts:
-    """Rows, dialogues, modalities and labels of one split."""
-
-    def __init__(self):
-        self._counts, self._polarity, self._emotion = Counter(), Counter(), Counter()
-        self._dialogues: set[str] = set()
-
-    def add(self, example: dict[str, Any]) -> None:
-        self._counts["rows"] += 1
-        self._dialogues.add(example["dialogue_id"])
-        for name, column in (("text", "text"), ("audio", "audio_features"), ("visual", "visual_features")):
-            self._counts[name] += example[column] is not None
-        self._polarity[example["polarity"]] += 1
-        self._counts["sentiment"] += example["sentiment"] is not None
-        if example["emotion"] is not None:
-            self._emotion[example["emotion"]] += 1
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            **{name: self._counts[name] for name in ("rows", "text", "audio", "visual", "sentiment")},
-            "dialogues": len(self._dialogues),
-            "polarity": dict(sorted(self._polarity.items())),
-            "emotion": dict(sorted(self._emotion.items())),
-        }
-
-
-def _report(reading: Reading, splits: dict, clips: ClipLog, specs: dict[str, Any]) -> dict[str, Any]:
-    kept = {split: splits.get(split, {"rows": 0})["rows"] for split in SPLITS}
-    empty_text = Tally()
-    for item in reading.items:
-        if item.example["text"] is None:
-            empty_text.add("rows without text", item.example["id"])
-    return {
-        "dataset": reading.dataset,
-        "layout": reading.layout,
-        "rows_read": reading.rows_read,
-        "rows_kept": len(reading.items),
-        "splits": splits,
-        "skipped": reading.skipped.as_dict(),
-        "notes": {**reading.notes.as_dict(), **empty_text.as_dict()},
-        "clips": {modality: tally.as_dict() for modality, tally in clips.tallies.items()},
-        "expected_rows": reading.expected or None,
-        "difference": {split: kept[split] - count for split, count in reading.expected.items()} or None,
-        "features": specs,
-    }
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,8 @@
     utterance_index   int >= 0, the order within the dialogue (and split)
     speaker, text     str or None
     start, end        seconds, or None
-    audio_features    (T_a, 64) float32 or None
+    text_features     (T_t, d_t) float32 or None; only in feature sets that raw files bring along
+    audio_features    (T_a, d_a) float32 or None; 64 Mel bands where they are made here
     visual_features   (T_v, d_v) float32 or None
     sentiment         gold score in [-3, 3] or None
     emotion           gold emotion or None
@@ -33,6 +34,8 @@ from modeling_unimse.universal_label_unimse import (
 
 BENCHMARKS = ("mosi", "mosei", "meld", "iemocap")
 SPLITS = ("train", "validation", "test")
+MODALITIES = ("text", "audio", "visual")
+FEATURE_COLUMNS = tuple(f"{modality}_features" for modality in MODALITIES)
 AUDIO_SIZE = 64
 _STRINGS = (
     *("id", "dataset", "split", "dialogue_id", "speaker", "text"),
@@ -40,25 +43,24 @@ _STRINGS = (
 )
 COLUMNS = (
     *("id", "dataset", "split", "dialogue_id", "utterance_index", "speaker", "text", "start", "end"),
-    *("audio_features", "visual_features", "sentiment", "emotion", "polarity"),
+    *(*FEATURE_COLUMNS, "sentiment", "emotion", "polarity"),
     *("label_intensity", "label_emotion", "label_donor", "label_similarity"),
 )
 
 
-def features(visual_size: int | None):
+def features(sizes: Mapping[str, int]):
     """The `datasets.Features` of a prepared table.
 
     Args:
-        visual_size: width of the visual features; `None` = the dataset was prepared without them. The column is then of
-            type null, which `datasets.concatenate_datasets` joins with any width.
+        sizes: width of the features of each modality that has any: of `text`, `audio`, `visual`. The other columns are
+            of type null, which `datasets.concatenate_datasets` joins with any width.
     """
     from datasets import Array2D, Features, Value
 
-    special = {
-        "utterance_index": Value("int32"),
-        "audio_features": Array2D((None, AUDIO_SIZE), "float32"),
-        "visual_features": Array2D((None, visual_size), "float32") if visual_size else Value("null"),
-    }
+    special = {"utterance_index": Value("int32")}
+    for modality, column in zip(MODALITIES, FEATURE_COLUMNS, strict=True):
+        size = sizes.get(modality)
+        special[column] = Array2D((None, size), "float32") if size else Value("null")
     plain = {name: Value("string" if name in _STRINGS else "float64") for name in COLUMNS}
     return Features({name: special.get(name, plain[name]) for name in COLUMNS})
 
@@ -78,12 +80,12 @@ def feature_or_none(cell: Any) -> np.ndarray | None:
     return np.asarray(cell, dtype=np.float32)
 
 
-def validate_example(example: Mapping[str, Any], visual_size: int | None = None) -> None:
+def validate_example(example: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> None:
     """Check one row against the schema.
 
     Args:
         example: the row.
-        visual_size: expected width of `visual_features`; `None` = any.
+        sizes: expected width of the features of each modality; one that is not in it may have any.
 
     Raises:
         ValueError: names dataset and id, the column, what was expected and what was received.
@@ -92,8 +94,8 @@ def validate_example(example: Mapping[str, Any], visual_size: int | None = None)
         _check_columns(example)
         _check_identity(example)
         _check_text_and_time(example)
-        _check_features("audio_features", example["audio_features"], AUDIO_SIZE)
-        _check_features("visual_features", example["visual_features"], visual_size)
+        for modality, column in zip(MODALITIES, FEATURE_COLUMNS, strict=True):
+            _check_features(column, example[column], (sizes or {}).get(modality))
         _check_gold(example)
         _check_universal_label(example)
     except ValueError as error:

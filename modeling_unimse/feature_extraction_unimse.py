@@ -36,6 +36,8 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             keeps them. Recordings with long pauses around the speech need it: an LSTM's last step would lie in one.
         visual_spec: name, size and fingerprint of the extractor that made the visual features of the training set; data
             made by another one is refused (`check_specs`).
+        stored_audio_spec: the same for acoustic features that came with the raw data, such as COVAREP; `None` = they are
+            the log-Mel bands of this class.
     """
 
     model_input_names = ["audio_features", "audio_features_mask", "visual_features", "visual_features_mask"]
@@ -57,6 +59,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         audio_normalization: str = "dataset",
         silence_threshold: float | None = None,
         visual_spec: dict | None = None,
+        stored_audio_spec: dict | None = None,
         **kwargs,
     ):
         if audio_normalization not in NORMALIZATIONS:
@@ -80,10 +83,13 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         self.audio_normalization = audio_normalization
         self.silence_threshold = silence_threshold
         self.visual_spec = visual_spec
+        self.stored_audio_spec = stored_audio_spec
 
     @property
     def audio_spec(self) -> dict:
         """Name, size, settings and fingerprint of the acoustic features; stored with prepared data."""
+        if self.stored_audio_spec is not None:
+            return self.stored_audio_spec
         settings = {
             "sampling_rate": self.sampling_rate,
             "n_fft": self.n_fft,
@@ -123,8 +129,14 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             `(1 + n // hop_length, audio_feature_size)` float32, natural logarithm of the power.
 
         Raises:
-            ValueError: empty, not one-dimensional, NaN or infinite samples.
+            ValueError: empty, not one-dimensional, NaN or infinite samples; or the acoustic features of this processor
+                are stored ones, which cannot be made from a waveform.
         """
+        if self.stored_audio_spec is not None:
+            raise ValueError(
+                f"{sample}: this processor was built for the stored acoustic features {self.stored_audio_spec['name']}, "
+                "which cannot be made from a waveform here; pass audio_features"
+            )
         waveform = np.asarray(waveform, dtype=np.float64)
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(f"{sample}: expected a mono waveform of shape (n,), n > 0, got shape {waveform.shape}")

@@ -23,7 +23,9 @@ class RunConfig:
 
     Args:
         run: name; the run folder is `output_dir/run/seed-N`.
-        data: prepared dataset folders.
+        data: prepared dataset folders, or `owner/name` of prepared datasets on the Hub.
+        feature_sets: where features come from: each modality from the first named set that has it, such as
+            `[covarep, facet]`; empty = the main set of each dataset.
         output_dir: where runs are kept.
         seeds: one training each.
         backbone: T5 or UniMSE checkpoint (folder or Hub name); `None` = from scratch with `model.text_config`.
@@ -52,6 +54,7 @@ class RunConfig:
 
     run: str
     data: list[str]
+    feature_sets: list[str] = field(default_factory=list)
     output_dir: str = "runs"
     seeds: list[int] = field(default_factory=lambda: [1])
     backbone: str | None = None
@@ -91,7 +94,7 @@ class RunConfig:
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
-        for name in ("seeds", "modalities", "data"):
+        for name in ("seeds", "modalities", "data", "feature_sets"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
         check_emotions(self.emotions)

@@ -18,7 +18,10 @@ def build_processor(config: RunConfig, train: Indexed, specs: dict) -> UniMSEPro
         train: training samples.
         specs: extractors of the features, see `trainer.data.feature_specs`.
     """
+    stored_audio = specs["audio"] if specs["audio"] and specs["audio"]["name"] != "log-mel" else None
     extractor = UniMSEFeatureExtractor(
+        audio_feature_size=specs["audio"]["size"] if specs["audio"] else UniMSEConfig.audio_feature_size,
+        stored_audio_spec=stored_audio,
         visual_feature_size=specs["visual"]["size"] if specs["visual"] else UniMSEConfig.visual_feature_size,
         visual_spec=specs["visual"],
         audio_normalization=config.audio_normalization,

@@ -1,6 +1,5 @@
 """Prepared tables -> samples with dialogue context -> batches of model inputs."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -10,8 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, Dataset
 
-from dataset_scripts.prepare import load_prepared, read_features_json
-from dataset_scripts.schema import feature_or_none
+from dataset_scripts.hub import resolve_folder
+from dataset_scripts.prepared import choose_sets, feature_specs_of, load_prepared
+from dataset_scripts.publish import content_digest, parquet_files
+from dataset_scripts.schema import FEATURE_COLUMNS, feature_or_none
 from modeling_unimse import UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import native_label
 from trainer.arguments import MODALITIES
@@ -41,7 +42,7 @@ class UtteranceDataset(Dataset):
         fingerprint: str | None = None,
     ):
         self.fingerprint = fingerprint
-        self.rows = table.remove_columns(list(_FEATURES)).to_list()
+        self.rows = table.remove_columns(list(FEATURE_COLUMNS)).to_list()
         self.features = table.select_columns(list(_FEATURES)).with_format("numpy")
         self.universal_labels = universal_labels
         self.context_before, self.context_after = context_before, context_after
@@ -96,18 +97,23 @@ def load_split(
     universal_labels: bool = True,
     context_before: int = 2,
     context_after: int = 2,
+    feature_sets: Sequence[str] | None = None,
 ) -> dict[str, UtteranceDataset]:
-    """The split of each prepared folder by dataset name; folders without it are left out.
+    """The split of each prepared dataset by dataset name; those without it are left out.
+
+    Args:
+        folders: prepared folders, or `owner/name` of prepared datasets on the Hub.
+        feature_sets: where the features come from, see `dataset_scripts.prepared.load_prepared`.
 
     Raises:
         ValueError: two folders of the same name, or none with the split.
     """
     found = {}
     for folder in folders:
-        tables = load_prepared(folder)
+        tables = load_prepared(folder, feature_sets)
         if split not in tables or len(tables[split]) == 0:
             continue
-        fingerprint = data_fingerprint(folder, split)
+        fingerprint = data_fingerprint(folder, split, feature_sets)
         dataset = UtteranceDataset(tables[split], universal_labels, context_before, context_after, fingerprint)
         name = dataset.rows[0]["dataset"]
         if name in found:
@@ -118,40 +124,42 @@ def load_split(
     return found
 
 
-def data_fingerprint(folder: str | Path, split: str) -> str:
-    """12 hexadecimal digits of the SHA-256 over the Parquet files of one split of a prepared folder."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob(f"data/{split}-*.parquet")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+def data_fingerprint(folder: str | Path, split: str, feature_sets: Sequence[str] | None = None) -> str:
+    """12 hexadecimal digits of the SHA-256 over the Parquet files that one split of a prepared dataset is read from."""
+    folder = resolve_folder(folder)
+    files = parquet_files(folder)
+    used = dict.fromkeys(choose_sets(folder, feature_sets).values())
+    return content_digest(path for name in used for path in files[name] if path.name.startswith(f"{split}-"))
 
 
 def label_source(folders: Sequence[str | Path]) -> str:
     """How the universal labels of the folders were made, as `unimse label` recorded it: part of the protocol."""
     sources = set()
     for folder in folders:
-        path = Path(folder) / "labels.json"
+        path = resolve_folder(folder) / "labels.json"
         if path.is_file():
             made = json.loads(path.read_text(encoding="utf-8"))
             sources.add(made["embedder"] + (", leaky donors" if made["leaky_donors"] else ""))
     return "; ".join(sorted(sources)) or "none"
 
 
-def feature_specs(folders: Sequence[str | Path]) -> dict:
-    """The extractors of the features of all folders; they must agree.
+def feature_specs(folders: Sequence[str | Path], feature_sets: Sequence[str] | None = None) -> dict:
+    """What made the acoustic and visual features of all folders; they must agree.
 
     Raises:
         ValueError: naming the folder whose features were made by another extractor.
     """
     specs: dict = {"audio": None, "visual": None}
     for folder in folders:
-        for name, spec in read_features_json(folder).items():
+        found = feature_specs_of(folder, feature_sets)
+        for name, spec in ((name, found[name]) for name in specs):
             if spec is None:
                 continue
             if specs[name] is not None and specs[name]["fingerprint"] != spec["fingerprint"]:
                 raise ValueError(
                     f"{folder}: {name} features were made by {spec['name']} ({spec['fingerprint']}), those of the "
-                    f"other datasets by {specs[name]['name']} ({specs[name]['fingerprint']}). Prepare all with one."
+                    f"other datasets by {specs[name]['name']} ({specs[name]['fingerprint']}). Prepare all with one, or "
+                    "name a feature set that all have (feature_sets)."
                 )
             specs[name] = spec
     return specs

@@ -203,14 +203,15 @@ def evaluate_checkpoint(
     accelerator = Accelerator()
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).to(accelerator.device)
-    processor.feature_extractor.check_specs(feature_specs(folders), str(checkpoint))
     training = training_of(model, checkpoint)
+    sets = training["protocol"].get("feature_sets")
+    processor.feature_extractor.check_specs(feature_specs(folders, sets), str(checkpoint))
     trained = training["protocol"]["modalities"][1:]
     modalities = trained if modalities is None else modalities
     for name in modalities:
         if name not in trained:
             raise ValueError(f"modalities: the model was trained with {', '.join(['text', *trained])}, got {name!r}")
-    datasets = load_split(folders, split, False, processor.context_before, processor.context_after)
+    datasets = load_split(folders, split, False, processor.context_before, processor.context_after, sets)
     began = time.monotonic()
     rows = predict(model, processor, datasets, accelerator, modalities, batch_size)
     results = results_file(

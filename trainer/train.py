@@ -52,9 +52,10 @@ def load_data(config: RunConfig) -> RunData:
         "universal_labels": config.universal_labels,
         "context_before": config.context_before,
         "context_after": config.context_after,
+        "feature_sets": config.feature_sets,
     }
     splits = {split: load_split(config.data, split, **settings) for split in ("train", "validation", "test")}
-    return RunData(**splits, specs=feature_specs(config.data))
+    return RunData(**splits, specs=feature_specs(config.data, config.feature_sets))
 
 
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
@@ -216,6 +217,7 @@ def protocol(config: RunConfig) -> dict:
         "context_before": config.context_before,
         "context_after": config.context_after,
         "modalities": ["text", *config.modalities],
+        "feature_sets": config.feature_sets,
         "decoding": "constrained greedy",
         "emotions": "per benchmark",
         "split": "test",

@@ -11,9 +11,10 @@ import yaml
 
 from dataset_scripts import extraction
 from dataset_scripts.media import FrozenConvExtractor, MediaError, decode_audio, decode_frames
-from dataset_scripts.prepare import load_prepared, prepare_dataset, read_features_json
-from dataset_scripts.publish import parquet_path, stamp_card, write_split
-from dataset_scripts.schema import COLUMNS, feature_or_none
+from dataset_scripts.prepare import prepare_dataset
+from dataset_scripts.prepared import load_prepared
+from dataset_scripts.publish import parquet_path, read_features, stamp_card, write_split
+from dataset_scripts.schema import COLUMNS, FEATURE_COLUMNS, feature_or_none, features
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
 EXTRACTOR = FrozenConvExtractor()
@@ -65,7 +66,8 @@ def test_features_are_those_of_the_extractors(raw, prepare, out, tmp_path):
     waveform, rate = decode_audio(clip)
     np.testing.assert_array_equal(row["audio_features"], UniMSEFeatureExtractor().log_mel(waveform, rate))
     np.testing.assert_array_equal(row["visual_features"], EXTRACTOR(decode_frames(clip)))
-    assert read_features_json(out) == {
+    assert read_features(out)["default"] == {
+        "text": None,
         "audio": json.loads(json.dumps(UniMSEFeatureExtractor().audio_spec)),
         "visual": {
             "name": "frozen-conv",
@@ -87,7 +89,7 @@ def test_iemocap_shows_the_speakers_half(raw, prepare, out, tmp_path):
 
 def test_text_only_has_no_features_anywhere(raw, prepare, out, tmp_path):
     report = prepare("meld", raw.meld(tmp_path / "meld", clips=False))
-    assert read_features_json(out) == {"audio": None, "visual": None}
+    assert read_features(out) == {"default": {"text": None, "audio": None, "visual": None}}
     assert report["splits"]["train"]["audio"] == report["splits"]["train"]["visual"] == 0
     assert report["clips"] == {"audio": {}, "visual": {}}  # nothing is missing: there are no clips to miss
     row = load_prepared(out)["train"].with_format("numpy")[0]
@@ -97,10 +99,10 @@ def test_text_only_has_no_features_anywhere(raw, prepare, out, tmp_path):
 def test_modalities_can_be_left_out(raw, prepare, out, tmp_path):
     source = raw.mosi(tmp_path / "mosi")
     report = prepare("mosi", source, features=["audio"])
-    assert (report["features"]["visual"], report["splits"]["test"]["audio"]) == (None, 1)
+    assert (report["feature_sets"]["default"]["specs"]["visual"], report["splits"]["test"]["audio"]) == (None, 1)
     assert load_prepared(out)["test"][0]["visual_features"] is None
     report = prepare("mosi", source, extractor=None, features=["visual"], overwrite=True)
-    assert report["features"] == {"audio": None, "visual": None}
+    assert report["feature_sets"]["default"]["specs"] == {"text": None, "audio": None, "visual": None}
 
 
 def test_the_report_says_what_was_read_and_expected(raw, prepare, out, tmp_path):
@@ -117,7 +119,7 @@ def test_the_report_says_what_was_read_and_expected(raw, prepare, out, tmp_path)
 
 def test_rows_without_text_are_counted(raw, prepare, out, tmp_path):
     report = prepare("mosi", raw.mosi(tmp_path / "mosi", clips=False))
-    assert report["notes"]["rows without text"] == {"count": 1, "first": "mosi/test/xyz_1"}
+    assert report["notes"]["rows without text"] == {"count": 1, "first": "mosi/test/xyz_1", "splits": {"test": 1}}
     assert load_prepared(out)["test"][0]["text"] is None
 
 
@@ -230,7 +232,7 @@ def test_out_is_not_overwritten_by_accident(raw, prepare, out, tmp_path):
 def test_a_failed_run_leaves_the_old_folder(raw, prepare, out, tmp_path):
     source = raw.mosi(tmp_path / "mosi")
     prepare("mosi", source)
-    before = (out / "data" / "train-00000-of-00001.parquet").read_bytes()
+    before = parquet_path(out, "train").read_bytes()
 
     class Failing(FrozenConvExtractor):
         def __call__(self, frames):
@@ -238,7 +240,7 @@ def test_a_failed_run_leaves_the_old_folder(raw, prepare, out, tmp_path):
 
     with pytest.raises(MemoryError):
         prepare("mosi", source, extractor=Failing(), overwrite=True)
-    assert (out / "data" / "train-00000-of-00001.parquet").read_bytes() == before
+    assert parquet_path(out, "train").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out"]
 
 
@@ -282,9 +284,9 @@ def test_files_changed_in_place_are_read_anew(raw, prepare, out, tmp_path, stamp
     prepare("mosi", raw.mosi(tmp_path / "mosi", clips=False))
     before = load(out)
     assert before["train"][0]["label_donor"] is None
-    missing = {"audio_features": None, "visual_features": None}
+    missing = dict.fromkeys(FEATURE_COLUMNS)
     rows = [{**row, **missing, "label_donor": "meld/train/x"} for row in before["train"]]
-    write_split(parquet_path(out, "train"), rows, before["train"].features)
+    write_split(out, "train", rows, before["train"].features)
     if stamped:
         stamp_card(out)
     assert load(out)["train"][0]["label_donor"] == "meld/train/x"
@@ -292,6 +294,8 @@ def test_files_changed_in_place_are_read_anew(raw, prepare, out, tmp_path, stamp
 
 def test_only_a_card_of_ours_can_be_stamped(tmp_path):
     (tmp_path / "README.md").write_text("# Mine")
+    write_split(tmp_path, "train", [], features({}))
+    (tmp_path / "features.json").write_text('{"default": {}}')
     with pytest.raises(ValueError, match=r"README.md: expected '  description: content <12 hex digits>'"):
         stamp_card(tmp_path)
 

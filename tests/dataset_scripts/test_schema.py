@@ -38,7 +38,7 @@ def valid_row(**changes):
 
 
 def test_a_valid_row_passes():
-    validate_example(valid_row(), visual_size=7)
+    validate_example(valid_row(), {"audio": 64, "visual": 7})
     validate_example(valid_row(text=None, speaker=None, start=None, audio_features=None, visual_features=None))
     validate_example(
         valid_row(label_intensity=1.5, label_emotion="joy", label_donor="mosi/train/x_1", label_similarity=1)
@@ -84,7 +84,7 @@ def test_a_valid_row_passes():
 )
 def test_what_is_wrong_with_a_row_is_said(changes, message):
     with pytest.raises(ValueError, match=message):
-        validate_example(valid_row(**changes), visual_size=7)
+        validate_example(valid_row(**changes), {"audio": 64, "visual": 7})
 
 
 def test_a_missing_column_is_named():
@@ -95,7 +95,7 @@ def test_a_missing_column_is_named():
 
 
 def test_features_hold_every_column_and_the_width():
-    table = features(7)
+    table = features({"audio": 64, "visual": 7})
     assert list(table) == list(COLUMNS)
     assert table["visual_features"].shape == (None, 7)
     assert table["audio_features"].shape == (None, 64)
@@ -107,7 +107,7 @@ def test_a_table_without_visual_features_joins_one_with_them():
 
     def table(visual_size, **changes):
         row = valid_row(**changes)
-        return datasets.Dataset.from_list([row], features=features(visual_size))
+        return datasets.Dataset.from_list([row], features=features({"audio": 64, "visual": visual_size}))
 
     with_visual = table(7)
     joined = datasets.concatenate_datasets([with_visual, table(None, visual_features=None)]).with_format("numpy")

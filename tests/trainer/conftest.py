@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dataset_scripts.publish import parquet_path, write_split
+from dataset_scripts.publish import write_split
 from dataset_scripts.schema import features, new_example
 from dataset_scripts.universal_labels import label_datasets
 from modeling_unimse import UniMSEFeatureExtractor
@@ -52,10 +52,10 @@ def make_rows(dataset: str, split: str, count: int) -> list[dict]:
 
 def write_prepared(folder, dataset: str, sizes: dict[str, int], visual_spec=VISUAL_SPEC):
     for split, count in sizes.items():
-        write_split(parquet_path(folder, split), make_rows(dataset, split, count), features(6))
+        write_split(folder, split, make_rows(dataset, split, count), features({"audio": 64, "visual": 6}))
     (folder / "README.md").write_text(CARD, encoding="utf-8")
     specs = {"audio": UniMSEFeatureExtractor().audio_spec, "visual": visual_spec}
-    (folder / "features.json").write_text(json.dumps(specs), encoding="utf-8")
+    (folder / "features.json").write_text(json.dumps({"default": {"text": None, **specs}}), encoding="utf-8")
     return folder
 
 

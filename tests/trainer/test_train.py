@@ -10,6 +10,7 @@ from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, for
 from trainer.arguments import RunConfig
 from trainer.build import build_model, build_processor
 from trainer.checkpointing import BEST, save_checkpoint, write_json
+from dataset_scripts.publish import parquet_path
 from trainer.data import Indexed, load_split
 from trainer.evaluation import evaluate_checkpoint, predict, score
 from trainer.hub import publish_folder
@@ -220,7 +221,7 @@ def test_data_of_another_extractor_is_refused_at_load(run_settings, prepared):
     config = RunConfig(**{**run_settings, "epochs": 1})
     (path,) = train(config, progress=False)
     specs = json.loads((prepared[1] / "features.json").read_text())
-    specs["visual"]["fingerprint"] = "other"
+    specs["default"]["visual"]["fingerprint"] = "other"
     write_json(prepared[1] / "features.json", specs)
     with pytest.raises(ValueError, match="visual features were made by test-visual"):
         evaluate_checkpoint(path.parent / BEST, [prepared[1]])
@@ -260,6 +261,6 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
 def test_splits_that_are_missing_are_named(run_settings, prepared):
     assert set(load_split(prepared, "validation")) == {"mosi", "meld"}
     for folder in prepared:
-        (folder / "data" / "validation-00000-of-00001.parquet").unlink()
+        parquet_path(folder, "validation").unlink()
     with pytest.raises((ValueError, FileNotFoundError), match="validation"):
         train(RunConfig(**run_settings), progress=False)
