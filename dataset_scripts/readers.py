@@ -1,15 +1,11 @@
-"""What the loaders share: the result of reading a raw folder, and readers of csv and csd files.
+"""What the loaders share: the result of reading a raw folder, and a reader of csd files (csv: `tables`).
 
 A loader's `read(source, ...)` gives a `Reading`: rows without features, where each row's media lies, features that the
-raw files bring along, and tallies of everything that was skipped or odd. File formats: `CMU SDK csd` (HDF5) and the
-benchmarks' csv files.
+raw files bring along, and tallies of everything that was skipped or odd.
 """
 
-import csv
-import difflib
-import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.schema import number_utterances, order_examples
-
+from dataset_scripts.tables import CsvTable
+from dataset_scripts.tables import read_csv as read_csv
+from dataset_scripts.tables import read_text as read_text
 
 # Reasons that every loader words alike, so that a report can be read by a program.
 LABEL_OUTSIDE = "label outside the set"
@@ -129,106 +127,17 @@ class Reading:
         self.skipped.add(DUPLICATE, f"{where}: {name}", split=item.example["split"])
         return False
 
-    def note_encoding(self, table: "CsvTable") -> None:
-        """Tell the report that a file was not UTF-8."""
+    def note_encoding(self, table: CsvTable) -> None:
+        """Tell the report that a file was not UTF-8, or that its columns are spelt a little differently."""
         if table.encoding != "utf-8":
             self.notes.add(f"read as {table.encoding}", table.path.name)
+        for name, column in table.renamed.items():
+            self.notes.add("column by another spelling", f"{table.path.name}: {name!r} read as {column!r}")
 
     def place(self, positions: Sequence[Any]) -> None:
         """Number the utterances by `positions` (one an item), then put the items in the order of the table."""
         number_utterances([item.example for item in self.items], positions)
         self.items = order_examples(self.items, key=lambda item: item.example)
-
-
-@dataclass(frozen=True)
-class CsvTable:
-    """A csv file: rows as dicts of strings, the line on which each row ends, and the encoding that worked."""
-
-    path: Path
-    columns: tuple[str, ...]
-    rows: list[dict[str, str]]
-    lines: list[int]
-    encoding: str
-
-    def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
-        return zip(self.lines, self.rows, strict=True)
-
-
-def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
-    """Read a csv file with a header. Everything stays a string, so ids keep leading zeros and dashes.
-
-    UTF-8 with or without a byte order mark, else cp1252; any line ends; quoted fields may hold line breaks.
-
-    Args:
-        path: the file.
-        required: columns that must be there.
-        optional: columns that may be; used to suggest a name for a misspelt one.
-
-    Raises:
-        ValueError: empty file, a missing or repeated column, a row with another number of fields, or bytes that are
-            neither encoding; names file and line.
-    """
-    text, encoding = _decode(path)
-    reader = csv.reader(io.StringIO(text, newline=""))
-    rows, lines, columns = [], [], None
-    try:
-        for fields in reader:
-            if columns is None:
-                columns = _header(path, fields, required, optional)
-            elif fields:
-                rows.append(_row(path, reader.line_num, columns, fields))
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: not a csv file ({error})") from error
-    if columns is None:
-        raise ValueError(f"{path}: expected a csv file with the columns {', '.join(required)}, but the file is empty")
-    return CsvTable(path, columns, rows, lines, encoding)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file: UTF-8 with or without a byte order mark, else cp1252."""
-    return _decode(path)[0]
-
-
-def _decode(path: Path) -> tuple[str, str]:
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        pass  # older dumps are cp1252; the table tells its caller which one it was
-    try:
-        return raw.decode("cp1252"), "cp1252"
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}, line {line}: byte {raw[error.start]:#04x} is neither UTF-8 nor cp1252; save the file as UTF-8"
-        ) from error
-
-
-def _header(path: Path, fields: list[str], required: Sequence[str], optional: Sequence[str]) -> tuple[str, ...]:
-    columns = tuple(name.strip() for name in fields)
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{path}: the column {repeated[0]!r} comes more than once; keep one")
-    for name in required:
-        if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise ValueError(f"{path}: the column {name!r} is missing{hint} (found: {', '.join(columns) or 'none'})")
-    for name in columns:
-        near = difflib.get_close_matches(name, optional, n=1, cutoff=0.85)
-        if name not in (*required, *optional) and near and near[0] not in columns:
-            raise ValueError(f"{path}: unknown column {name!r}; rename it to {near[0]!r} if that is meant")
-    return columns
-
-
-def _row(path: Path, line: int, columns: tuple[str, ...], fields: list[str]) -> dict[str, str]:
-    if len(fields) != len(columns):
-        raise ValueError(
-            f"{path}, line {line}: expected {len(columns)} fields ({', '.join(columns)}), got {len(fields)}; "
-            "quote fields that hold commas"
-        )
-    return dict(zip(columns, fields, strict=True))
 
 
 def clean_text(text: str | None) -> str | None:
