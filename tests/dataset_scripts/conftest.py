@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dataset_scripts.visual import visual_extractor
+
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 RATE = 16_000
 MELD_HEADER = (
@@ -208,3 +210,9 @@ def datasets_cache(tmp_path_factory, monkeypatch):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets_cache"))
+
+
+@pytest.fixture
+def frozen():
+    """The visual extractor that needs no face."""
+    return visual_extractor("frozen-conv")

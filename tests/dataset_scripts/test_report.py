@@ -1,0 +1,61 @@
+"""Every difference from the published counts is explained."""
+
+from dataset_scripts.readers import DUPLICATE, LABEL_OUTSIDE, Item, Reading, Tally
+from dataset_scripts.report import make_report
+from dataset_scripts.schema import new_example
+
+
+def reading(rows: dict[str, int], expected: dict[str, int]) -> Reading:
+    found = Reading("meld", "meld-csv", expected=expected, rows_read=sum(rows.values()))
+    for split, count in rows.items():
+        for number in range(count):
+            text = None if number == 0 else "words"
+            found.items.append(Item(new_example(id=f"meld/{split}/{number}", split=split, text=text)))
+    return found
+
+
+def report_of(found: Reading, clips=None, sets=None) -> dict:
+    splits = {split: {"rows": sum(i.example["split"] == split for i in found.items)} for split in ("train", "test")}
+    return make_report(found, splits, clips or {"audio": Tally(), "visual": Tally()}, sets or {})
+
+
+def test_skipped_rows_and_rows_that_were_never_there():
+    found = reading({"train": 5, "test": 3}, {"train": 9, "test": 3})
+    found.skipped.add(LABEL_OUTSIDE, "line 4", split="train")
+    found.skipped.add(f"{LABEL_OUTSIDE}: code xxx", "line 5", split="train")
+    found.skipped.add(DUPLICATE, "line 7", split="test")
+    report = report_of(found)
+    assert report["difference"] == {"train": -4, "test": 0}
+    assert report["explanation"] == [
+        "train: 5 rows, published 9: 1 skipped (label outside the set), 1 skipped (label outside the set: code xxx), "
+        "2 are not in the raw files"
+    ]
+    assert report["summary"]["labels_outside_the_set"] == 2
+    assert (report["summary"]["duplicates"], report["summary"]["empty_text"]) == (1, 2)
+
+
+def test_more_rows_than_published_and_rows_of_no_split():
+    found = reading({"train": 5, "test": 1}, {"train": 4, "test": 2})
+    found.skipped.add("in no split", "video x", 3)
+    assert report_of(found)["explanation"] == [
+        "train: 5 rows, published 4: the raw files hold 1 labelled rows more than published",
+        "test: 1 rows, published 2: 1 are not in the raw files",
+        "of the rows that are missing above, some may be among 3 rows of no split (in no split)",
+    ]
+
+
+def test_as_many_as_published_needs_no_word():
+    assert report_of(reading({"train": 2, "test": 1}, {"train": 2, "test": 1}))["explanation"] == []
+
+
+def test_the_summary_counts_clips_and_cells():
+    audio = Tally()
+    for reason in ("missing", "missing", "cannot be decoded", "wrongly cut"):
+        audio.add(reason, "x")
+    facts = {
+        "one": {"cells_repaired": 2, "steps_dropped": 1},
+        "two": {"cells_repaired": 3, "steps_dropped": 0},
+    }
+    summary = report_of(reading({"train": 1}, {}), {"audio": audio, "visual": Tally()}, facts)["summary"]
+    assert (summary["clips_missing"], summary["clips_corrupt"], summary["clips_too_long"]) == (2, 1, 1)
+    assert (summary["cells_repaired"], summary["steps_dropped"]) == (5, 1)
