@@ -86,15 +86,34 @@ def peek_pickle(path: Path | str, steps: int = 200_000) -> set[str]:
     Returns:
         The strings; what is no pickle, or is broken or refused, has those before that place, often none.
     """
+    machine = _skimmed(path, steps)
+    return set() if machine is None else machine.strings()
+
+
+def peek_root(path: Path | str, steps: int = 200_000) -> Any:
+    """What a pickle holds, as far as its beginning tells: containers are there with their first members.
+
+    Args:
+        path: any file.
+        steps: as in `peek_pickle`. Arrays come as empty ones, long texts as empty text.
+
+    Returns:
+        The outermost value, unfinished; `None` for what is no pickle or has none within `steps`.
+    """
+    machine = _skimmed(path, steps)
+    return None if machine is None else machine.unfinished()
+
+
+def _skimmed(path: Path | str, steps: int) -> "_Machine | None":
     try:
         machine = _Machine(_map(Path(path)), "latin1", skim=True)
     except (OSError, ValueError):
-        return set()
+        return None
     try:
-        machine.load(steps)
+        machine.result = machine.load(steps)
     except _BROKEN:  # what was read before it still tells what the file is meant to be
         pass
-    return machine.strings()
+    return machine
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -118,6 +137,16 @@ def _what_is_wrong(error: Exception, machine: "_Machine") -> str:
         return f"ends after {size} bytes in the middle of the pickle{claim}: it is cut off, download it again"
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return f"not a readable pickle (at byte {machine.file.tell()} of {size}: {reason}); download it again"
+
+
+def _put_into(container: Any, pending: list) -> None:
+    """Members of a container that the pickle was about to add; what is no such container stays as it is."""
+    if type(container) is dict:
+        container.update(
+            (key, value) for key, value in zip(pending[::2], pending[1::2], strict=False) if isinstance(key, str)
+        )
+    elif type(container) is list:
+        container.extend(pending)
 
 
 class _Shell:
@@ -154,6 +183,7 @@ class _Machine(pickle._Unpickler):
         self.append = self.stack.append
         self.budget = 2 * len(file) + 1024  # bytes or elements that may be copied; a plain pickle needs less than one
         self.depths: dict[int, int] = {}
+        self.result: Any = None
         self.calls = _calls(self)
 
     def load(self, steps: int | None = None) -> Any:
@@ -179,6 +209,19 @@ class _Machine(pickle._Unpickler):
             if type(item) is dict:
                 found += item
         return {item for item in found if type(item) is str and len(item) <= 40}
+
+    def unfinished(self) -> Any:
+        """The outermost value with what was read of it, put together from the stack."""
+        if self.result is not None:
+            return self.result
+        levels = [*self.metastack, self.stack]
+        while len(levels) > 1:
+            pending = levels.pop()
+            if levels[-1]:
+                _put_into(levels[-1][-1], pending)
+            if len(levels[-1]) >= 3 and type(levels[-1][-3]) is dict and isinstance(levels[-1][-2], str):
+                _put_into(levels[-1][-3], levels[-1][-2:])  # a dict of one member is filled without a mark
+        return levels[0][0] if levels[0] else None
 
     def find_class(self, module: str, name: str) -> Any:
         call = self.calls.get((module, name))

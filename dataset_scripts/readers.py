@@ -1,4 +1,4 @@
-"""What the loaders share: the result of reading a raw folder, and a reader of csd files (csv: `tables`).
+"""What the loaders share: the result of reading a raw folder (csv: `tables`; csd: `csd`).
 
 A loader's `read(source, ...)` gives a `Reading`: rows without features, where each row's media lies, features that the
 raw files bring along, and tallies of everything that was skipped or odd.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.csd import read_csd as read_csd
 from dataset_scripts.schema import number_utterances, order_examples
 from dataset_scripts.tables import CsvTable
 from dataset_scripts.tables import read_csv as read_csv
@@ -181,50 +182,3 @@ def refuse_duplicates(keys: Iterable[tuple[str, str]]) -> None:
         if key in first:
             raise ValueError(f"{where}: {key} comes a second time (first: {first[key]}); every id must be there once")
         first[key] = where
-
-
-def read_csd(path: Path, root: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """A computational sequence of the CMU SDK: `/<root>/data/<key>/features` and `/intervals`.
-
-    Args:
-        path: the `.csd` file (HDF5).
-        root: name of its top group; `None` = whichever single one it has.
-
-    Returns:
-        key -> features `(n, d)` and intervals `(n, 2)` in seconds, float64, in the file's order.
-
-    Raises:
-        ValueError: not HDF5, another root, or a key whose parts do not fit; names file and key.
-        ImportError: h5py is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"{path.name} is an HDF5 file: pip install h5py") from error
-    try:
-        with h5py.File(path, "r") as file:
-            data = _csd_data(path, file, root)
-            return {key: _csd_entry(path, key, data[key]) for key in data}
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as a csd (HDF5) file ({error}); download it again") from error
-
-
-def _csd_data(path: Path, file: Mapping, root: str | None):
-    roots = list(file)
-    if root is None and len(roots) == 1:
-        root = roots[0]
-    if root not in roots or "data" not in file[root]:
-        raise ValueError(f"{path}: expected the group '/{root or '<root>'}/data', found the groups {roots}")
-    return file[root]["data"]
-
-
-def _csd_entry(path: Path, key: str, group: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    missing = {"features", "intervals"} - set(group)
-    if missing:
-        raise ValueError(f"{path}, {key}: expected 'features' and 'intervals', but {sorted(missing)[0]!r} is missing")
-    values, intervals = group["features"][()], np.asarray(group["intervals"][()], dtype=np.float64)
-    if values.ndim != 2 or intervals.shape != (len(values), 2):
-        raise ValueError(
-            f"{path}, {key}: expected features (n, d) and intervals (n, 2), got {values.shape} and {intervals.shape}"
-        )
-    return values, intervals
