@@ -11,7 +11,7 @@ _PUBLIC = {
     "load_prepared": "prepared",
     "push_prepared": "hub",
     "read_features": "publish",
-    "visual_extractor": "media",
+    "visual_extractor": "visual",
     "validate_example": "schema",
     "features": "schema",
 }

@@ -22,16 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts import custom, iemocap, meld, mosei, mosi
+from dataset_scripts.clip_store import ClipStore, resume_folder
 from dataset_scripts.dataset_card import dataset_card
-from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors
+from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors, extract_all
 from dataset_scripts.hub import resolve_folder
-from dataset_scripts.media import MediaError, VisualExtractor
+from dataset_scripts.media import MediaError
 from dataset_scripts.publish import DEFAULT, stamp_card, write_split
 from dataset_scripts.readers import Item, Reading, StoredSet, Tally
 from dataset_scripts.report import SplitCounts, make_report
 from dataset_scripts.schema import SPLITS, validate_example
 from dataset_scripts.schema import features as table_features
 from dataset_scripts.stored_features import StoredCounts, stored_rows, stored_spec
+from dataset_scripts.visual import VisualExtractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
 LOADERS = {"mosi": mosi, "mosei": mosei, "meld": meld, "iemocap": iemocap, "custom": custom}
@@ -48,8 +50,9 @@ def prepare_dataset(
     overwrite: bool = False,
     on_bad_clip: str = "keep",
     workers: int | None = None,
+    restart: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Prepare one dataset.
 
     Args:
@@ -63,10 +66,12 @@ def prepare_dataset(
         overwrite: replace an `out` that exists and is not empty.
         on_bad_clip: `keep` the row with that feature `None` and count it, or `raise`.
         workers: processes; by default one a core. The result does not depend on it.
+        restart: drop the clips that an earlier run, killed before its end, left in `OUT.resume`.
         **options: the loader's own, see its `read`; all benchmarks have `format`.
 
     Returns:
-        The report, as in `prepare-report.json`, plus `seconds`.
+        The report, as in `prepare-report.json`, plus `seconds`; `None` in the processes of a distributed run that only
+        helped to decode.
 
     Raises:
         ValueError: an unknown name or option, bad raw data (names the item), nothing left to write.
@@ -83,14 +88,21 @@ def prepare_dataset(
     extractors = make_extractors(features, extractor)
     names = choose_feature_sets(reading, extractors, feature_sets)
     clips = ClipLog(source, on_bad_clip)
+    store = ClipStore(resume_folder(out))
+    if restart:
+        store.remove()
+    decoded = reading.items if DEFAULT in names else []
+    if not extract_all(decoded, extractors, store, workers=workers, name=reading.dataset, check=clips.refuse):
+        return None
     with _aside(out) as partial:
-        splits, sets = _write_sets(partial, reading, names, extractors, clips, workers)
+        splits, sets = _write_sets(partial, reading, names, extractors, clips, store)
         report = make_report(reading, splits, clips.tallies, sets)
         _write_json(partial / "features.json", {name: facts["specs"] for name, facts in sets.items()})
         _write_json(partial / "prepare-report.json", report)
         (partial / "README.md").write_text(dataset_card(report), encoding="utf-8")
         stamp_card(partial)
         _move(partial, out)
+    store.remove()
     return {**report, "seconds": round(time.monotonic() - began, 2)}
 
 
@@ -162,12 +174,20 @@ class ClipLog:
     on_bad_clip: str
     tallies: dict[str, Tally] = field(default_factory=lambda: {modality: Tally() for modality in MODALITIES})
 
-    def add(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
+    def refuse(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
+        """Stop at a bad clip, if that is wanted."""
         for modality, reason, detail in problems:
             detail = detail.replace(f"{self.source}{os.sep}", "")
             if self.on_bad_clip == "raise" and reason in BAD_CLIP:
                 name = f"{example['dataset']} {example['id']}"
                 raise MediaError(f"{name}: {detail}. Pass on_bad_clip='keep' to go on with {modality}_features=None")
+
+    def add(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
+        """Count what was wrong with the clip of a row."""
+        problems = tuple(problems)
+        self.refuse(example, problems)
+        for modality, reason, detail in problems:
+            detail = detail.replace(f"{self.source}{os.sep}", "")
             self.tallies[modality].add(reason, f"{example['id']}: {detail}; kept with {modality}_features=None")
 
 
@@ -204,14 +224,14 @@ def _aside(out: Path) -> Iterator[Path]:
 
 
 def _write_sets(
-    folder: Path, reading: Reading, names: list[str], extractors: Extractors, clips: "ClipLog", workers: int | None
+    folder: Path, reading: Reading, names: list[str], extractors: Extractors, clips: "ClipLog", store: ClipStore
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write all sets. Returns the counts of each split in the main set, and the facts of each set."""
     stored = {one.name: one for one in reading.stored}
     splits, sets = {}, {}
     for name in names:
         if name == DEFAULT:
-            counts, facts = _write_default(folder, reading, extractors, clips, workers)
+            counts, facts = _write_default(folder, reading, extractors, clips, store)
         else:
             counts, facts = _write_stored(folder, reading, stored[name])
         splits, sets[name] = splits or counts, facts
@@ -219,10 +239,10 @@ def _write_sets(
 
 
 def _write_default(
-    folder: Path, reading: Reading, extractors: Extractors, clips: "ClipLog", workers: int | None
+    folder: Path, reading: Reading, extractors: Extractors, clips: "ClipLog", store: ClipStore
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     with_clips = sum(item.audio is not None or item.visual is not None for item in reading.items)
-    with ClipPool(extractors, workers if with_clips else 1, with_clips) as pool:
+    with ClipPool(extractors, 1, 0, store) as pool:  # all is in the store; what is spoilt there is done here
         splits = _write_splits(
             folder,
             reading,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from dataset_scripts.media import decode_audio, decode_frames, visual_extractor
+from dataset_scripts.media import decode_audio, decode_frames
+from dataset_scripts.visual import matching_extractor
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
 from trainer.evaluation import find_checkpoint, training_of
 
@@ -53,13 +54,10 @@ def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str]) -> 
     if audio is not None:
         sides["audio"], sides["sampling_rate"] = audio
     spec = processor.feature_extractor.visual_spec
-    frames = decode_frames(clip) if "visual" in trained and spec is not None else None
-    if frames is not None and len(frames):
-        extractor = visual_extractor(spec["name"])
-        if extractor.fingerprint != spec["fingerprint"]:
-            raise ValueError(
-                f"visual features: the model was trained with {spec['name']} ({spec['fingerprint']}), installed is "
-                f"{extractor.fingerprint}; install the version of unimse that made the model"
-            )
-        sides["visual_features"] = extractor(frames)
+    extractor = matching_extractor(spec) if "visual" in trained and spec is not None else None
+    if extractor is not None:
+        frames = decode_frames(clip, extractor.frames, longest_side=extractor.longest_side)
+        features = None if frames is None else extractor(frames)
+        if features is not None and len(features):  # no frame, or none with a face: the modality is missing
+            sides["visual_features"] = features
     return sides

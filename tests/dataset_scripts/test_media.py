@@ -1,7 +1,4 @@
-"""Decoding and the frozen extractor, on clips made here and on real ones."""
-
-import subprocess
-import sys
+"""Decoding, on clips made here and on real ones."""
 
 import numpy as np
 import pytest
@@ -9,17 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_scripts.media import (
-    FrozenConvExtractor,
     MediaError,
     _spread,
     clip_seconds,
     decode_audio,
     decode_frames,
-    visual_extractor,
-    visual_spec,
 )
-
-FINGERPRINT = "8e23d44c143e"  # of the default weights and settings; changes only with them
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +138,6 @@ def test_real_clips(real_data, name):
     path = real_data("clips") / name
     frames = decode_frames(path)
     assert frames.shape[0] == 16
-    assert FrozenConvExtractor()(frames).shape == (16, 128)
     whole, rate = decode_audio(path)
     assert (rate, abs(len(whole) / rate - clip_seconds(path)) < 0.05) == (44_100, True)
     # MPEG files have no index, so seeking misses: the stretch must be right all the same.
@@ -156,75 +147,3 @@ def test_real_clips(real_data, name):
     offset = next(k for k in range(len(all_frames)) if np.array_equal(all_frames[k], some[0]))
     assert np.array_equal(all_frames[offset : offset + len(some)], some)
     assert offset / len(all_frames) == pytest.approx(1.0 / clip_seconds(path), abs=0.02)
-
-
-def face(mouth_curve, brightness=0):
-    """A drawn face whose mouth corners stand `mouth_curve` pixels above (or below) its middle."""
-    image = np.full((64, 64, 3), 180 + brightness, np.uint8)
-    for x in range(20, 44):
-        y = round(46 - mouth_curve * ((x - 32) / 12) ** 2)
-        image[y : y + 3, x] = 30
-    image[22:25, 20:28] = image[22:25, 36:44] = 40
-    return image
-
-
-def test_the_extractor_sees_the_mouth_and_not_the_light():
-    smile, frown, bright_smile = FrozenConvExtractor()(np.stack([face(6), face(-6), face(6, brightness=40)]))
-    assert np.linalg.norm(smile - frown) > 10 * np.linalg.norm(smile - bright_smile)
-
-
-def test_the_extractor_is_fixed_and_each_frame_stands_alone():
-    frames = np.random.default_rng(0).integers(0, 256, (5, 48, 80, 3), dtype=np.uint8)
-    first, second = FrozenConvExtractor(), FrozenConvExtractor()
-    together = first(frames)
-    assert (together.shape, together.dtype) == ((5, 128), np.float32)
-    np.testing.assert_array_equal(together, second(frames))
-    for number in range(5):
-        np.testing.assert_array_equal(together[number : number + 1], first(frames[number : number + 1]))
-    assert first.fingerprint == second.fingerprint == FINGERPRINT
-    other = FrozenConvExtractor(seed=1)
-    assert other.fingerprint != FINGERPRINT
-    assert not np.allclose(other(frames), together)
-
-
-def test_the_extractor_gives_the_same_bits_in_another_process():
-    program = (
-        "import hashlib, numpy as np; from dataset_scripts.media import FrozenConvExtractor;"
-        "f = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8);"
-        "print(hashlib.sha256(FrozenConvExtractor()(f).tobytes()).hexdigest())"
-    )
-    import hashlib
-
-    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
-    assert hashlib.sha256(FrozenConvExtractor()(frames).tobytes()).hexdigest() == there
-
-
-def test_flat_pictures_give_finite_features():
-    features = FrozenConvExtractor()(np.full((2, 64, 64, 3), 7, np.uint8))
-    assert np.isfinite(features).all()
-    assert FrozenConvExtractor()(np.zeros((0, 64, 64, 3), np.uint8)).shape == (0, 128)
-
-
-def test_output_is_standardised():
-    features = FrozenConvExtractor()(np.stack([face(3), face(-3)]))
-    np.testing.assert_allclose(features.mean(axis=1), 0, atol=1e-5)
-    np.testing.assert_allclose(features.std(axis=1), 1, atol=0.02)
-
-
-def test_wrong_frames_are_refused():
-    with pytest.raises(ValueError, match=r"frames: expected uint8 \(T, H, W, 3\), got float32 of shape \(2, 64, 64\)"):
-        FrozenConvExtractor()(np.zeros((2, 64, 64), np.float32))
-
-
-def test_the_factory():
-    assert visual_extractor("none") is None
-    spec = visual_spec(visual_extractor())
-    assert (spec["name"], spec["size"], spec["fingerprint"], spec["settings"]["grid"]) == (
-        "frozen-conv",
-        128,
-        FINGERPRINT,
-        4,
-    )
-    with pytest.raises(ValueError, match="visual extractor: expected 'frozen-conv' or 'none', got 'resnet'"):
-        visual_extractor("resnet")

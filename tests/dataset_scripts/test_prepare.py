@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from dataset_scripts import extraction
-from dataset_scripts.media import FrozenConvExtractor, MediaError, decode_audio, decode_frames
+from dataset_scripts.media import MediaError, decode_audio, decode_frames
 from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.prepared import load_prepared
 from dataset_scripts.publish import parquet_path, read_features, stamp_card, write_split
 from dataset_scripts.schema import COLUMNS, FEATURE_COLUMNS, feature_or_none, features
+from dataset_scripts.visual import FrozenConvExtractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
 EXTRACTOR = FrozenConvExtractor()
@@ -163,12 +164,12 @@ def test_bad_clips_keep_their_rows_and_are_counted(raw, prepare, out, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "detail"), [("missing", "no such file"), ("corrupt", "cannot be decoded")])
-def test_a_bad_clip_can_stop_the_run_and_leaves_nothing(raw, prepare, out, tmp_path, name, detail):
+def test_a_bad_clip_can_stop_the_run_and_leaves_only_what_is_done(raw, prepare, out, tmp_path, name, detail):
     folder = damage(raw, tmp_path / "mine")
     raw.csv(folder / "manifest.csv", HEADER, [("7", "test", "a", "", f"{name}.mp4", "1", "")])
     with pytest.raises(MediaError, match=rf"mine mine/test/7: {name}.mp4: {detail}.*on_bad_clip='keep'"):
         prepare("custom", folder, on_bad_clip="raise")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out.resume"]
 
 
 def test_a_wrongly_cut_clip_gives_no_features(raw, prepare, out, tmp_path):
@@ -241,7 +242,7 @@ def test_a_failed_run_leaves_the_old_folder(raw, prepare, out, tmp_path):
     with pytest.raises(MemoryError):
         prepare("mosi", source, extractor=Failing(), overwrite=True)
     assert parquet_path(out, "train").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out", "out.resume"]
 
 
 def test_preparing_twice_gives_the_same_bytes(raw, tmp_path):
