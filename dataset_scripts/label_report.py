@@ -159,6 +159,7 @@ def pairs_table(report: Mapping[str, Any]) -> str:
 
 def _quoted(text: str, name: str) -> str:
     text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    name = name.replace("|", "\\|")  # a table's cell ends at a bar, even within code
     return f"{text} (`{name}`)"
 
 
