@@ -34,8 +34,11 @@ def _prepare(options) -> None:
         overwrite=options.overwrite,
         on_bad_clip=options.on_bad_clip,
         workers=options.workers,
+        restart=options.restart,
         **_loader_options(options),
     )
+    if report is None:  # another process of a distributed run writes and reports
+        return
     _print_report(options.out, report)
     if options.push_to_hub:
         _push_dataset(options.out, options.push_to_hub, options.public)
@@ -216,6 +219,9 @@ def _add_prepare_command(commands):
     )
     prepare.add_argument("--on-bad-clip", default="keep", choices=["keep", "raise"])
     prepare.add_argument("--workers", type=int, help="processes that decode; default: one a core")
+    prepare.add_argument(
+        "--restart", action="store_true", help="drop what a killed run had done; default: go on from it"
+    )
     prepare.add_argument("--overwrite", action="store_true", help="replace OUT")
     prepare.add_argument("--push-to-hub", metavar="OWNER/NAME", help="push the result to this Hub dataset")
     prepare.add_argument("--public", action="store_true", help="if the Hub dataset is made, make it public")

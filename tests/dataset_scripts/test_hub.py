@@ -67,11 +67,11 @@ api = HfApi()
 api.create_repo("tester/raw-meld", repo_type="dataset", private=True)
 api.upload_folder(repo_id="tester/raw-meld", repo_type="dataset", folder_path=RAW)
 codes = [
-    main(["prepare", "meld", "tester/raw-meld", OUT, "--features", "none", "--push-to-hub", "tester/meld", "--public"]),
+    main(["prepare", "meld", "tester/raw-meld", OUT, "--features", "none", "--push-to-hub", "tester/meld-text", "--public"]),
     main(["prepare", "meld", "tester/nothing-here", OUT + "-2"]),
-    main(["push", RAW, "tester/meld"]),
+    main(["push", RAW, "tester/meld-text"]),
 ]
-print(json.dumps([codes, api.repo_info("tester/meld", repo_type="dataset").private]))
+print(json.dumps([codes, api.repo_info("tester/meld-text", repo_type="dataset").private]))
 """
 
 

@@ -2,14 +2,12 @@
 
 import csv
 import json
-from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pytest
 import yaml
 
-from dataset_scripts import extraction
 from dataset_scripts.media import MediaError, decode_audio, decode_frames
 from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.prepared import load_prepared
@@ -210,15 +208,6 @@ def test_processes_give_the_same_bytes_as_one(raw, out, tmp_path):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path
 
 
-def test_a_pool_is_used_for_many_clips_only():
-    few = extraction.ClipPool(SimpleNamespace(), workers=2, clips=extraction.CLIPS_WORTH_A_POOL - 1)
-    assert few._pool is None
-    with extraction.ClipPool(SimpleNamespace(), workers=2, clips=extraction.CLIPS_WORTH_A_POOL) as many:
-        assert many._pool is not None
-    with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
-        extraction.ClipPool(SimpleNamespace(), workers=0, clips=1)
-
-
 def test_out_is_not_overwritten_by_accident(raw, prepare, out, tmp_path):
     source = raw.mosi(tmp_path / "mosi", clips=False)
     prepare("mosi", source)
@@ -297,7 +286,7 @@ def test_only_a_card_of_ours_can_be_stamped(tmp_path):
     (tmp_path / "README.md").write_text("# Mine")
     write_split(tmp_path, "train", [], features({}))
     (tmp_path / "features.json").write_text('{"default": {}}')
-    with pytest.raises(ValueError, match=r"README.md: expected '  description: content <12 hex digits>'"):
+    with pytest.raises(ValueError, match=r"README.md: expected a '  description: content <12 hex digits>'"):
         stamp_card(tmp_path)
 
 
@@ -316,7 +305,11 @@ def test_a_visual_extractor_of_the_wrong_width_is_caught(raw, prepare, tmp_path)
     [
         ("sims", {}, r"benchmark: expected one of mosi, mosei, meld, iemocap, custom, got 'sims'"),
         ("mosi", {"name": "x"}, r"mosi: unknown option 'name'; its options are: none"),
-        ("custom", {"nam": "x"}, r"custom: unknown option 'nam'; its options are: name, emotion_map, emotion_polarity"),
+        (
+            "custom",
+            {"nam": "x"},
+            r"custom: unknown option 'nam'; its options are: format, name, emotion_map",
+        ),
         ("mosi", {"features": ["vision"]}, r"features: expected a list of audio, visual, got \['vision'\]"),
         ("mosi", {"features": "audio"}, r"features: expected a list of audio, visual, got 'audio'"),
         ("mosi", {"on_bad_clip": "skip"}, r"on_bad_clip: expected 'keep' or 'raise', got 'skip'"),
@@ -353,10 +346,10 @@ def test_the_card(raw, prepare, out, tmp_path):
     assert (meta["license"], meta["language"], meta["pretty_name"]) == ("other", ["en"], "CMU-MOSI")
     assert "unimse" in meta["tags"] and "text-classification" in meta["task_categories"]
     paths = {entry["split"]: entry["path"] for entry in meta["configs"][0]["data_files"]}
-    assert paths == {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
+    assert paths == {split: f"data/default/{split}-*.parquet" for split in ("train", "validation", "test")}
     assert "| train | 2 | 1 | 2 | 2 | 2 | 1 | 0 | 1 |" in body
     assert f"fingerprint `{EXTRACTOR.fingerprint}`" in body
-    assert f"fingerprint `{report['features']['audio']['fingerprint']}`" in body
+    assert f"fingerprint `{report['feature_sets']['default']['specs']['audio']['fingerprint']}`" in body
     assert "other numbers of CMU-MOSI rows (train 1284, validation 229, test 686)" in body
     assert "zadeh2016mosi" in body and "MMSA" in body and "## Licence" in body
 
@@ -403,4 +396,4 @@ def test_a_ravdess_actor_through_custom(raw, real_data, prepare, out, tmp_path):
     row = load_prepared(out)["test"].with_format("numpy")[0]
     seconds = len(decode_audio(rows[0][3])[0]) / 16_000
     assert abs(len(row["audio_features"]) - seconds * 16_000 / 512) <= 1
-    assert report["features"]["visual"] is None
+    assert report["feature_sets"]["default"]["specs"]["visual"] is None
