@@ -1,35 +1,39 @@
-"""Your own data: a manifest csv that names each utterance's text, clip and labels.
+"""Your own data: a manifest that names each utterance's text, clip and labels, as csv, tsv or jsonl.
 
     id, split                              must be there; split is train, validation (valid, val, dev) or test
     text, speaker                          what was said and by whom
     dialogue_id                            utterances of a dialogue are each other's context, in the manifest's order
-    audio, video                           paths relative to the manifest; with `video` alone its sound is used as well
+    audio, video                           paths, absolute or from the manifest's folder; with `video` alone its sound
+                                           is used as well
+    start, end                             seconds: the stretch of `audio` and `video` that is the utterance
     sentiment                              a score in [-3, 3]
     emotion                                a name, or any code that `emotion_map` translates
 
 All but id and split may be empty or absent. A row with neither sentiment nor emotion has no polarity to learn or to
-test: it is left out and counted.
+test: it is left out and counted. A row that is wrong stops the reading: the file is yours to correct.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_scripts.readers import (
-    CsvTable,
-    Item,
-    Reading,
-    Span,
-    clean_text,
-    parse_float,
-    read_csv,
-    refuse_duplicates,
-    require_folder,
-)
+from dataset_scripts.formats import RawFormat, choose_format
+from dataset_scripts.readers import Item, Reading, Span, clean_text, parse_float
 from dataset_scripts.schema import BENCHMARKS, check_dataset_name, new_example
-from modeling_unimse.universal_label_unimse import EMOTION_POLARITY, POLARITIES, check_emotions, polarity_of
+from dataset_scripts.tables import CsvTable, WrongLines, read_csv, read_jsonl
+from modeling_unimse.universal_label_unimse import (
+    EMOTION_POLARITY,
+    MAX_INTENSITY,
+    POLARITIES,
+    check_emotions,
+    polarity_of,
+)
 
-LOOKED_FOR = "manifest.csv (or a single csv file) with the columns id and split"
-_OPTIONAL = ("text", "audio", "video", "sentiment", "emotion", "speaker", "dialogue_id")
+NO_POLARITY = "neither sentiment nor emotion, so no polarity"
+NOT_USED = "column not used"
+_REQUIRED = ("id", "split")
+_OPTIONAL = ("text", "audio", "video", "start", "end", "sentiment", "emotion", "speaker", "dialogue_id")
 _SPLIT_OF = {
     "train": "train",
     "validation": "validation",
@@ -40,8 +44,18 @@ _SPLIT_OF = {
 }
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What the caller says about the manifest."""
+
+    name: str
+    emotion_map: Mapping[str, str]
+    polarities: Mapping[str, str]
+
+
 def read(
     source: Path,
+    format: str | None = None,
     name: str | None = None,
     emotion_map: Mapping[str, str] | None = None,
     emotion_polarity: Mapping[str, str] | None = None,
@@ -49,7 +63,8 @@ def read(
     """Read a manifest.
 
     Args:
-        source: the manifest, or the folder with `manifest.csv` or one csv file.
+        source: the manifest, or the folder with `manifest.csv`, `.tsv` or `.jsonl`, or with one file of those kinds.
+        format: `manifest-csv`, `manifest-tsv` or `manifest-jsonl`; `None` = by the ending.
         name: the dataset's name; by default the folder's.
         emotion_map: code or name in the manifest -> emotion. What is not in it stays as it is, in lower case.
         emotion_polarity: polarity of emotions that `EMOTION_POLARITY` does not know; also overrides it.
@@ -58,42 +73,90 @@ def read(
         Rows in the order of the manifest; ids are `<name>/<split>/<id>`.
 
     Raises:
-        FileNotFoundError: no manifest.
-        ValueError: a missing column, an unknown split, an emotion without polarity, an id listed twice; names the line.
+        FileNotFoundError: no manifest, or several.
+        ValueError: a missing column; or rows with an empty id, an unknown split, a score outside [-3, 3], an emotion
+            without polarity, times that are none, an id listed again with other content: says how many such rows
+            there are, and names the line of the first.
     """
-    manifest = _find_manifest(source)
-    name = _dataset_name(name, manifest)
-    polarities = {**EMOTION_POLARITY, **_checked_polarities(emotion_polarity or {})}
-    table = read_csv(manifest, ("id", "split"), _OPTIONAL)
-    reading = Reading(name, f"manifest {manifest.name}", rows_read=len(table.rows))
+    if format is None and len(found := _manifests(source)) > 1:
+        names = ", ".join(path.name for path in found)
+        raise FileNotFoundError(f"custom: {source} holds several tables, {names}; name the file that is the manifest")
+    chosen = choose_format("custom", source, FORMATS, format)
+    return chosen.read(source, name=name, emotion_map=emotion_map, emotion_polarity=emotion_polarity)
+
+
+def _reader(ending: str, read_table: Callable[..., CsvTable]) -> Callable[..., Reading]:
+    def read_manifest(source: Path, name: str | None = None, emotion_map=None, emotion_polarity=None) -> Reading:
+        manifest = _find_manifest(source, ending)
+        polarities = {**EMOTION_POLARITY, **_checked_polarities(emotion_polarity or {})}
+        options = _Options(_dataset_name(name, manifest), emotion_map or {}, polarities)
+        return _read_rows(read_table(manifest, _REQUIRED, _OPTIONAL), f"manifest-{ending}: {manifest.name}", options)
+
+    return read_manifest
+
+
+def _read_rows(table: CsvTable, layout: str, options: _Options) -> Reading:
+    reading = Reading(options.name, layout, rows_read=len(table.rows))
     reading.note_encoding(table)
-    _note_other_columns(table, reading)
-    places = []
+    for column in table.columns:
+        if column not in (*_REQUIRED, *_OPTIONAL):
+            reading.notes.add(NOT_USED, column)
+    wrong = WrongLines()
     for line, row in table:
-        where = f"{manifest.name}, line {line}"
+        where = f"{table.path.name}, line {line}"
         row = {column: value.strip() for column, value in row.items()}
-        example = _example(row, name, emotion_map or {}, polarities, where)
-        places.append((f"id {example['id']}", where))
-        if example["polarity"] is None:
-            reading.skipped.add("neither sentiment nor emotion, so no polarity", f"{where}: {example['id']}")
-            continue
-        reading.items.append(_item(example, row, manifest.parent))
-    refuse_duplicates(places)
+        try:
+            example = _example(row, options, where)
+            if example["polarity"] is None:
+                reading.skipped.add(NO_POLARITY, f"{where}: {example['id']}", split=example["split"])
+            else:
+                reading.add(_item(example, row, table.path.parent), where)
+        except ValueError as error:
+            wrong.add(error)
+    wrong.raise_if_any()
     reading.place(range(len(reading.items)))
     return reading
 
 
-def _find_manifest(source: Path) -> Path:
-    if source.is_file():
-        return source
-    require_folder(source, "custom", LOOKED_FOR)
-    if (source / "manifest.csv").is_file():
-        return source / "manifest.csv"
-    found = sorted(source.glob("*.csv"))
+def _read_tsv(path: Path, required, optional) -> CsvTable:
+    return read_csv(path, required, optional, delimiter="\t")
+
+
+_ENDINGS = {"csv": read_csv, "tsv": _read_tsv, "jsonl": read_jsonl}
+
+
+def _manifests(source: Path, endings: Collection[str] = tuple(_ENDINGS)) -> list[Path]:
+    """What may be the manifest: those called so, or else all tables of the folder."""
+    paths = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
+    paths = [path for path in paths if path.suffix.lower()[1:] in endings and path.is_file()]
+    paths = [path for path in paths if not path.name.startswith("._")]
+    return [path for path in paths if path.stem.lower() == "manifest"] or paths
+
+
+def _find_manifest(source: Path, ending: str) -> Path:
+    """`source` itself, or the one manifest of that ending in it."""
+    found = [source] if source.is_file() else _manifests(source, (ending,))
     if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "no csv file"
-        raise FileNotFoundError(f"custom: expected {LOOKED_FOR} in {source}, found {names}")
+        names = ", ".join(path.name for path in found) or "none"
+        raise FileNotFoundError(
+            f"custom: expected manifest.{ending} or a single .{ending} file in {source}, found {names}"
+        )
     return found[0]
+
+
+def _detector(ending: str) -> Callable[[Path], bool]:
+    return lambda source: any(path.suffix.lower() == f".{ending}" for path in _manifests(source))
+
+
+FORMATS = tuple(
+    RawFormat(
+        f"manifest-{ending}",
+        f"manifest.{ending} or a single .{ending} file with the columns id and split",
+        _detector(ending),
+        _reader(ending, read_table),
+    )
+    for ending, read_table in _ENDINGS.items()
+)
 
 
 def _dataset_name(name: str | None, manifest: Path) -> str:
@@ -115,32 +178,41 @@ def _checked_polarities(emotion_polarity: Mapping[str, str]) -> dict[str, str]:
     return dict(emotion_polarity)
 
 
-def _note_other_columns(table: CsvTable, reading: Reading) -> None:
-    for column in table.columns:
-        if column not in ("id", "split", *_OPTIONAL):
-            reading.notes.add("column not used", column)
-
-
-def _example(row: dict[str, str], name: str, emotion_map: Mapping, polarities: Mapping, where: str) -> dict:
+def _example(row: dict[str, str], options: _Options, where: str) -> dict:
     if not row["id"]:
         raise ValueError(f"{where}: id: expected a name, got an empty field")
     split = _SPLIT_OF.get(row["split"].lower())
     if split is None:
-        raise ValueError(f"{where}: split: expected train, validation or test, got {row['split']!r}")
-    sentiment = parse_float(row["sentiment"], f"{where}: sentiment") if row.get("sentiment") else None
-    emotion = _emotion(row.get("emotion", ""), emotion_map, where)
-    identity = f"{name}/{split}/{row['id']}"
+        raise ValueError(f"{where}: split: expected train, validation or test, got {row['split'][:80]!r}")
+    start, end = _number(row, "start", 0, math.inf, where), _number(row, "end", 0, math.inf, where)
+    if end is not None and end <= (start or 0):
+        raise ValueError(f"{where}: end: expected more than start = {start or 0:g}, got {end:g}")
+    sentiment = _number(row, "sentiment", -MAX_INTENSITY, MAX_INTENSITY, where)
+    emotion = _emotion(row.get("emotion", ""), options.emotion_map, where)
     return new_example(
-        id=identity,
-        dataset=name,
+        id=f"{options.name}/{split}/{row['id']}",
+        dataset=options.name,
         split=split,
         dialogue_id=row.get("dialogue_id") or row["id"],
         speaker=clean_text(row.get("speaker")),
         text=clean_text(row.get("text")),
+        start=start,
+        end=end,
         sentiment=sentiment,
         emotion=emotion,
-        polarity=_polarity(sentiment, emotion, polarities, where),
+        polarity=_polarity(sentiment, emotion, options.polarities, where),
     )
+
+
+def _number(row: dict[str, str], column: str, low: float, high: float, where: str) -> float | None:
+    """The number of a field, `None` if the field is empty or absent."""
+    if not row.get(column):
+        return None
+    number = parse_float(row[column][:80], f"{where}: {column}")
+    if not low <= number <= high or math.isinf(number):
+        within = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
+        raise ValueError(f"{where}: {column}: expected a number {within}, got {row[column][:80]}")
+    return number
 
 
 def _emotion(raw: str, emotion_map: Mapping[str, str], where: str) -> str | None:
@@ -167,6 +239,8 @@ def _polarity(sentiment: float | None, emotion: str | None, polarities: Mapping[
 
 
 def _item(example: dict, row: dict[str, str], folder: Path) -> Item:
-    audio, video = row.get("audio"), row.get("video")
-    visual = Span(folder / video) if video else None
-    return Item(example, audio=Span(folder / audio) if audio else visual, visual=visual)
+    """The item; `folder / path` is `path` where that is absolute."""
+    start, end = example["start"], example["end"]
+    visual = Span(folder / row["video"], start, end) if row.get("video") else None
+    audio = Span(folder / row["audio"], start, end) if row.get("audio") else visual
+    return Item(example, audio=audio, visual=visual)
