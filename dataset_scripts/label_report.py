@@ -183,9 +183,15 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
         figure.savefig(path, format="png", metadata={"Software": None})  # no version of the library
 
 
+def _emotion_series(part: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+    """Column -> emotion -> rows: the union label's, and each data set's own where they were made."""
+    own = {f"label_{key}": part[key]["emotion"] for key in part if key.startswith("emotion_")}
+    return {"label_emotion": part["emotion"], **own}
+
+
 def _emotion_order(parts) -> list[str]:
     """The union's emotions that occur, in its order, then those of custom data."""
-    found = {emotion for part in parts for emotion in part["emotion"]}
+    found = {emotion for part in parts for counts in _emotion_series(part).values() for emotion in counts}
     return [name for name in EMOTIONS if name in found] + sorted(found - set(EMOTIONS))
 
 
@@ -200,8 +206,7 @@ def _draw_similarities(axes, name: str, part: Mapping[str, Any], edges: Sequence
 
 def _draw_emotions(axes, name: str, part: Mapping[str, Any], emotions: Sequence[str]) -> None:
     """Bars of the union label, and beside them those of each data set's own emotions where they were made."""
-    series = {"label_emotion": part["emotion"]}
-    series |= {f"label_{key}": part[key]["emotion"] for key in part if key.startswith("emotion_")}
+    series = _emotion_series(part)
     width = 0.8 / len(series)
     for place, (label, counts) in enumerate(series.items()):
         left = np.arange(len(emotions)) - 0.4 + place * width

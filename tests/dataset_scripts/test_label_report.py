@@ -101,5 +101,9 @@ def test_the_picture_shows_what_the_report_says(tmp_path):
             changed["datasets"]["mosi"]["emotion"]["joy"] += 5
         second = draw(changed)
         assert (first[:, side] != second[:, side]).any(), key
+    changed["datasets"]["mosi"]["emotion_iemocap"] = {"emotion": {"joy": 1}}
+    third = draw(changed)
+    changed["datasets"]["mosi"]["emotion_iemocap"]["emotion"]["frustrated"] = 1  # an emotion that no other label has
+    assert (third[:, half:] != draw(changed)[:, half:]).any()
     only = report | {"datasets": {"mosi": report["datasets"]["mosi"]}}
     assert draw(only).shape[0] < first.shape[0]
