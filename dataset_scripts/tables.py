@@ -181,14 +181,15 @@ def match_columns(
     _refuse_repeated(path, names, columns)
     for name in required:
         if name not in columns:
-            near = difflib.get_close_matches(name, filter(None, columns), n=1, cutoff=0.5)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
+            others = [column for column in columns if column and column not in (*required, *optional)]
+            near = difflib.get_close_matches(name, others, n=1, cutoff=0.5)
+            hint = f"; the nearest is {_shortened(near[0])!r}" if near else ""
             found = _shortened(", ".join(filter(None, columns)))
             raise ValueError(f"{path}: the column {name!r} is missing{hint} (found: {found or 'none'})")
     for name in columns:
         near = difflib.get_close_matches(name, optional, n=1, cutoff=0.85)
         if name not in (*required, *optional) and near and near[0] not in columns:
-            raise ValueError(f"{path}: unknown column {name!r}; rename it to {near[0]!r} if that is meant")
+            raise ValueError(f"{path}: unknown column {_shortened(name)!r}; rename it to {near[0]!r} if that is meant")
     renamed = {name: column for name, column in zip(names, columns, strict=True) if name != column}
     return columns, renamed
 
@@ -197,8 +198,8 @@ def _refuse_repeated(path: Path, names: list[str], columns: list[str]) -> None:
     for column in filter(None, columns):
         spellings = [name for name, meant in zip(names, columns, strict=True) if meant == column]
         if len(spellings) > 1:
-            spelt = "" if set(spellings) == {column} else f" (as {', '.join(spellings)})"
-            raise ValueError(f"{path}: the column {column!r} comes more than once{spelt}; keep one")
+            spelt = "" if set(spellings) == {column} else f" (as {_shortened(', '.join(spellings))})"
+            raise ValueError(f"{path}: the column {_shortened(column)!r} comes more than once{spelt}; keep one")
 
 
 def _loose(name: str) -> str:
@@ -297,4 +298,6 @@ def _json_problem(error: ValueError | RecursionError) -> str:
 
 
 def _shortened(text: str, length: int = 200) -> str:
+    """Text for a message: no more than `length` characters, none that moves the cursor."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: length + 1])
     return text if len(text) <= length else f"{text[:length]} ..."

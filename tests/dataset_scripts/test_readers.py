@@ -84,6 +84,8 @@ def test_old_line_ends_and_tabs(table):
         (b"id,text\n,\n", r"table.csv: a header and no rows"),
         (b"id,txt\n1,a\n", r"the column 'text' is missing; the nearest is 'txt' \(found: id, txt\)"),
         (b"id,zzz\n1,a\n", r"the column 'text' is missing \(found: id, zzz\)"),
+        (b"text,zz\x07z\n1,a\n", r"the column 'id' is missing \(found: text, zz\?z\)"),
+        (b"iid,emotion\n1,a\n", r"the column 'id' is missing; the nearest is 'iid' \(found: iid, emotion\)"),
         (b"id,text,id\n1,a,2\n", r"the column 'id' comes more than once; keep one"),
         (b"Id,text,ID\n1,a,2\n", r"the column 'id' comes more than once \(as Id, ID\); keep one"),
         (b"id,text,emotoin\n1,a,joy\n", r"unknown column 'emotoin'; rename it to 'emotion'"),
