@@ -49,7 +49,7 @@ def decode_audio(path: Path, start: float | None = None, end: float | None = Non
     with _open(path) as container:
         if not container.streams.audio:
             return None
-        stream = container.streams.audio[0]
+        stream = _known_stream(path, container.streams.audio)
         rate = stream.codec_context.sample_rate
         if not SAMPLING_RATES[0] <= rate <= SAMPLING_RATES[1]:
             raise MediaError(f"{path}: cannot be decoded (a sampling rate of {rate} Hz); re-encode the file")
@@ -90,7 +90,7 @@ def decode_frames(
     with _open(path) as container:
         if not container.streams.video:
             return None
-        stream = container.streams.video[0]
+        stream = _known_stream(path, container.streams.video)
         width, height = _picture_size(path, stream.codec_context, longest_side)
         start, end = _absolute(container, start, end)
         keep = _shrinker(width, height) if longest_side else _as_it_is
@@ -129,6 +129,13 @@ def _open(path: Path) -> Iterator:
         # PyAV's own and NumPy's: sound whose format changes midway, times beyond 64 bits, sizes that do not fit
         detail = " ".join(str(error).split()) or type(error).__name__
         raise MediaError(f"{path}: cannot be decoded ({detail}); re-encode the file") from error
+
+
+def _known_stream(path: Path, streams):
+    """The first stream of its kind. Where the header names a codec that FFmpeg does not know, it has no context."""
+    if streams[0].codec_context is None:
+        raise MediaError(f"{path}: cannot be decoded (a codec that is not known); re-encode the file")
+    return streams[0]
 
 
 def _picture_size(path: Path, codec, longest_side: int | None) -> tuple[int, int]:

@@ -117,6 +117,15 @@ def test_a_broken_file_is_named(clip, tmp_path, decode, content):
         decode(path)
 
 
+def test_a_codec_that_nobody_knows_is_named(raw, tmp_path):
+    film, sound = raw.clip(tmp_path / "film.mp4"), raw.wav(tmp_path / "sound.wav")
+    film.write_bytes(film.read_bytes().replace(b"avc1", b"zzzz"))
+    sound.write_bytes(sound.read_bytes()[:20] + b"\x99\x99" + sound.read_bytes()[22:])
+    for decode, path in ((decode_frames, film), (decode_audio, sound)):
+        with pytest.raises(MediaError, match=rf"{path.name}: cannot be decoded \(a codec that is not known\)"):
+            decode(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MediaError, match="nowhere.mp4: no such file"):
         decode_frames(tmp_path / "nowhere.mp4")
