@@ -125,7 +125,10 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _modalities(path: Path) -> dict[str, Sequence[Mapping]]:
     """Modality -> the dicts of training, validation and test set."""
-    content = load_pickle(path, encoding="latin1")
+    try:
+        content = load_pickle(path, encoding="latin1")
+    except ValueError as error:
+        raise type(error)(f"{error}; to read the rest without its features, move it away") from None
     if not isinstance(content, Mapping) or not set(content) & set(_MODALITY_OF_KEY):
         raise ValueError(f"{path}: expected {_FORM}, got a {type(content).__name__}")
     modalities = {}

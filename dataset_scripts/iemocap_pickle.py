@@ -79,13 +79,13 @@ def read_iemocap_pickle(source: Path) -> Reading:
 def _candidates(source: Path) -> list[Path]:
     paths = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
     paths = [path for path in paths if path.suffix.lower() in PICKLES and path.is_file()]
-    return [path for path in paths if not path.name.startswith("._") and _is_features_file(path)]
+    paths = [path for path in paths if not path.name.startswith("._")]
+    by_name = [path for path in paths if path.name.lower().startswith("iemocap_features")]
+    return by_name or [path for path in paths if _holds_utterances(path)]
 
 
-def _is_features_file(path: Path) -> bool:
-    """By its name, or by names of utterances without the keys that the authors' own features have."""
-    if path.name.lower().startswith("iemocap_features"):
-        return True
+def _holds_utterances(path: Path) -> bool:
+    """Names of utterances near its beginning, without the keys that the authors' own features have."""
     names = peek_pickle(path)
     return any(map(is_utterance, names)) and not names & {"audio", "video"}
 
@@ -112,7 +112,7 @@ def _load(path: Path) -> _Content:
         if not isinstance(named[name], Mapping):
             raise ValueError(f"{path}: {name}: expected a dict of dialogues, got a {type(named[name]).__name__}")
     for name in _PARTS[7:]:
-        if not isinstance(named[name], (list, tuple, set, frozenset)):
+        if not _is_list(named[name]) and not isinstance(named[name], (set, frozenset)):
             raise ValueError(f"{path}: {name}: expected a list of dialogues, got a {type(named[name]).__name__}")
     return _Content(path, {name: named[name] for name in _PARTS[:7]}, *(_names(named[name]) for name in _PARTS[7:]))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_scripts.authors_features import attach_authors_features
-from dataset_scripts.formats import RawFormat, choose_format
+from dataset_scripts.formats import ARCHIVES, RawFormat, candidate_files, choose_format
 from dataset_scripts.readers import LABEL_OUTSIDE, Item, Reading, Span, clean_text
 from dataset_scripts.schema import new_example
 from dataset_scripts.tables import CsvTable, WrongLines, read_csv
@@ -34,6 +34,7 @@ NO_TIMES = "times cannot be used; start and end are None"
 ZERO_TIME = "start and end are the same time"
 OTHER_COPY = "another file of that name, not used"
 NO_CLIPS = "clip folder not found; its clips count as missing"
+NO_MEDIA = "clip folder not found; the rows have text only"
 NO_ROW = "clip without a row, not used"
 SYSTEM_FILE = "system file ._*, not used"
 FINAL_VIDEO = "clip final_videos_test*, not used"
@@ -61,6 +62,20 @@ class _Row:
         return f"dia{self.number[0]}_utt{self.number[1]}.mp4"
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """What is where: csv files of each split, the topmost first; clip folders; names of archives still packed."""
+
+    source: Path
+    files: dict[str, list[Path]]
+    clips: dict[str, Path | None]
+    archives: str
+
+    @property
+    def has_clips(self) -> bool:
+        return any(self.clips.values())
+
+
 def read(source: Path, format: str | None = None) -> Reading:
     """Read a MELD folder.
 
@@ -82,33 +97,14 @@ def read(source: Path, format: str | None = None) -> Reading:
 
 def read_csv_files(source: Path) -> Reading:
     """The reader of `meld-csv`; see `read`."""
-    source = source.parent if source.is_file() else source
-    places = _folders(source)
-    files = _find_files(places)
-    missing = [name for split, name in FILES.items() if split not in files]
-    if missing:
-        raise FileNotFoundError(f"meld: {', '.join(missing)} not found in {source}; expected {LOOKED_FOR}")
-    folders = {split: _clip_folder(places, name) for split, name in CLIP_FOLDERS.items()}
-    has_clips = any(folders.values())
-    layout = "csv files with clips" if has_clips else "csv files alone, text only"
-    reading = Reading("meld", f"meld-csv: {layout}", expected=EXPECTED)
-    numbers: list[int] = []
-    for split, (path, *others) in files.items():
-        for other in others:
-            reading.notes.add(OTHER_COPY, other.relative_to(source).as_posix(), split=split)
-        rows = _read_split(path, split, reading)
-        clips = _index_clips(folders[split], split, {row.number for row in rows}, reading)
-        if has_clips and folders[split] is None:
-            reading.notes.add(NO_CLIPS, CLIP_FOLDERS[split], split=split)
-        folder = folders[split] or source / CLIP_FOLDERS[split]
-        for row in rows:
-            clip = clips.get(row.number, folder / row.clip_name) if has_clips else None
-            if reading.add(_item(row.example, clip), row.where):
-                numbers.append(row.number[1])
+    layout = _survey(source.parent if source.is_file() else source)
+    form = "csv files with clips" if layout.has_clips else "csv files alone, text only"
+    reading = Reading("meld", f"meld-csv: {form}", expected=EXPECTED)
+    numbers = [number for split in FILES for number in _add_split(split, layout, reading)]
     reading.place(numbers)
     _note_names_in_several_splits(reading)
-    beside = dict.fromkeys([source, *(path[0].parent for path in files.values())])
-    attach_authors_features(reading, source, beside, _row_of)
+    beside = dict.fromkeys([layout.source, *(paths[0].parent for paths in layout.files.values())])
+    attach_authors_features(reading, layout.source, beside, _row_of)
     return reading
 
 
@@ -128,6 +124,18 @@ def _detect(source: Path) -> bool:
 
 
 FORMATS = (RawFormat("meld-csv", LOOKED_FOR, _detect, read_csv_files),)
+
+
+def _survey(source: Path) -> _Layout:
+    """What is where. A missing csv file is a `FileNotFoundError` that also names archives still to unpack."""
+    places = _folders(source)
+    files = _find_files(places)
+    archives = ", ".join(path.name for path in candidate_files(source, *(f"*{ending}" for ending in ARCHIVES)))
+    missing = ", ".join(name for split, name in FILES.items() if split not in files)
+    if missing:
+        hint = f" (first unpack {archives})" if archives else ""
+        raise FileNotFoundError(f"meld: {missing} not found in {source}{hint}; expected {LOOKED_FOR}")
+    return _Layout(source, files, {split: _clip_folder(places, name) for split, name in CLIP_FOLDERS.items()}, archives)
 
 
 def _folders(source: Path) -> list[Path]:
@@ -156,6 +164,32 @@ def _clip_folder(places: Iterable[Path], name: str) -> Path | None:
     """The topmost folder of that name with clips in it, or else without."""
     folders = [place for place in places if place.name == name]
     return next((folder for folder in folders if any(folder.glob("*.mp4"))), folders[0] if folders else None)
+
+
+def _add_split(split: str, layout: _Layout, reading: Reading) -> list[int]:
+    """Add the rows of one split. Returns the utterance number of each row added."""
+    path, *others = layout.files[split]
+    for other in others:
+        reading.notes.add(OTHER_COPY, other.relative_to(layout.source).as_posix(), split=split)
+    rows = _read_split(path, split, reading)
+    folder = layout.clips[split]
+    clips = _index_clips(folder, split, {row.number for row in rows}, reading)
+    if folder is None:
+        _note_missing_folder(split, layout, reading)
+        folder = layout.source / CLIP_FOLDERS[split]
+    numbers = []
+    for row in rows:
+        clip = clips.get(row.number, folder / row.clip_name) if layout.has_clips else None
+        if reading.add(_item(row.example, clip), row.where):
+            numbers.append(row.number[1])
+    return numbers
+
+
+def _note_missing_folder(split: str, layout: _Layout, reading: Reading) -> None:
+    """Without any clips and archives the user has, and wants, the csv files alone."""
+    unpack = f" (not unpacked: {layout.archives})" if layout.archives else ""
+    if layout.has_clips or layout.archives:
+        reading.notes.add(NO_CLIPS if layout.has_clips else NO_MEDIA, f"{CLIP_FOLDERS[split]}{unpack}", split=split)
 
 
 def _read_split(path: Path, split: str, reading: Reading) -> list[_Row]:

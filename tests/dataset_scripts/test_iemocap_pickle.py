@@ -90,16 +90,18 @@ def test_the_file_itself_another_name_and_the_format_by_name(raw, tmp_path):
     raw.iemocap(tmp_path, clips=False)
     assert iemocap.read(tmp_path).layout.startswith("session-tree")
     assert rows(iemocap.read(tmp_path, format="iemocap-pickle")) == GOLDEN
-    write_iemocap_pickle(tmp_path / "second.pkl")
+    write_iemocap_pickle(tmp_path / "second.pkl", protocol=4)
     with pytest.raises(
         FileNotFoundError, match=r"expected one IEMOCAP_features.pkl in .*, found feats.p, second.pkl; name"
     ):
         iemocap.read(tmp_path, format="iemocap-pickle")
+    write_iemocap_pickle(tmp_path / "IEMOCAP_features_raw.pkl")
+    assert "IEMOCAP_features_raw.pkl" in iemocap.read(tmp_path, format="iemocap-pickle").layout
 
 
 def test_session_5_is_the_test_set_whatever_the_lists_say(tmp_path):
     parts = iemocap_tuple()
-    parts[TRAIN], parts[TEST] = [LAST, SCRIPT], [IMPRO]
+    parts[TRAIN], parts[TEST] = np.array([LAST, SCRIPT]), [IMPRO]
     reading = iemocap.read(write_iemocap_pickle(tmp_path / "a.pkl", parts))
     assert rows(reading) == GOLDEN
     reason = "the file has Session 5 in training or another session in test; Session 5 is the test set"
