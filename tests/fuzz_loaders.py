@@ -272,7 +272,7 @@ def _wrong_rows(table) -> list[str]:
 
 @dataclass
 class Summary:
-    """Messages and endings of many cases."""
+    """Messages and endings of many cases; messages are also what the command prints about clips."""
 
     messages: Counter = field(default_factory=Counter)
     codes: Counter = field(default_factory=Counter)
@@ -281,7 +281,9 @@ class Summary:
 
     def add(self, case: Case, outcome: Outcome) -> None:
         self.codes[outcome.code] += 1
-        for line in outcome.stderr.splitlines() if outcome.code == 1 else ():
+        refused = outcome.stderr.splitlines() if outcome.code == 1 else []
+        kept = [line for line in outcome.stdout.splitlines() if " clips " in line] if outcome.code == 0 else []
+        for line in refused + kept:
             self.messages[f"{case.source.name}: {normalised(line, case.folder)}"] += 1
         if outcome.problems:
             self.failed.append((case, outcome))
