@@ -174,7 +174,8 @@ def short(value: Any) -> str:
     """A value for a message, in one line of at most 60 letters."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
-    if value is None or isinstance(value, (str, bytes, int, float, np.generic)):
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (str, bytes, int, float)):
         text = "".join(letter if letter.isprintable() else "?" for letter in repr(value)[:200])
         return text if len(text) <= 60 else text[:57] + "..."
     return type(value).__name__

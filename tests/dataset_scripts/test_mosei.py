@@ -32,21 +32,26 @@ def test_rows(raw, tmp_path):
         0.0,
         0.5,
     )
-    assert (reading.rows_read, reading.layout) == (6, "CMU SDK csd with full videos")
+    assert (reading.rows_read, reading.layout) == (
+        6,
+        "cmu-csd: CMU_MOSEI_Labels.csd with full videos, splits by folds.json",
+    )
 
 
 def test_what_is_skipped_and_odd_is_counted(raw, tmp_path):
     reading = mosei.read(raw.mosei(tmp_path))
-    assert reading.skipped.as_dict() == {"video in no fold of folds.json": {"count": 2, "first": "left_out"}}
+    assert reading.skipped.as_dict() == {
+        "in no split": {"count": 2, "first": "left_out: in no fold", "splits": {"any": 2}}
+    }
     assert reading.notes.as_dict() == {
-        "video of folds.json without labels": {"count": 1, "first": "gone"},
-        "video without timed words; its text is None": {"count": 1, "first": "w0"},
+        "video of the folds without labels": {"count": 1, "first": "gone", "splits": {"validation": 1}},
+        "video without timed words; its text is None": {"count": 1, "first": "w0", "splits": {"test": 1}},
     }
 
 
 def test_without_videos_it_is_text_only(raw, tmp_path):
     reading = mosei.read(raw.mosei(tmp_path, clips=False))
-    assert reading.layout == "CMU SDK csd without videos, text only"
+    assert reading.layout == "cmu-csd: CMU_MOSEI_Labels.csd without videos, text only, splits by folds.json"
     assert all(item.audio is item.visual is None for item in reading.items)
 
 
@@ -56,12 +61,12 @@ def test_a_segment_that_starts_before_the_video_starts_at_zero(raw, tmp_path):
     assert mosei.read(tmp_path).items[0].example["start"] == 0.0
 
 
-def test_missing_folds_say_what_is_missing(raw, tmp_path):
+def test_without_folds_json_the_standard_folds_are_taken(raw, tmp_path):
     raw.mosei(tmp_path, clips=False)
     (tmp_path / "folds.json").unlink()
-    message = r"mosei: .*folds.json not found; the csd files hold no splits: put the standard folds there"
-    with pytest.raises(FileNotFoundError, match=message):
-        mosei.read(tmp_path)
+    reading = mosei.read(tmp_path)
+    assert reading.items == [] and reading.skipped.count("in no split") == reading.rows_read == 6
+    assert reading.layout.endswith(", standard folds")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,5 @@ def test_labels_of_another_width_are_refused(raw, tmp_path):
 
 
 def test_another_folder_is_refused_with_what_was_looked_for(raw, tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"mosei: CMU_MOSEI_Labels.csd, CMU_MOSEI_TimestampedWords.csd not found"
-    ):
-        mosei.read(raw.mosi(tmp_path, clips=False))
+    with pytest.raises(FileNotFoundError, match=r"mosei: .* is of none of the known forms .*CMU_MOSEI_Labels.csd"):
+        mosei.read(raw.meld(tmp_path, clips=False))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dataset_scripts import pickles
-from dataset_scripts.pickles import UnsafePickleError, load_pickle, peek_pickle
+from dataset_scripts.pickles import UnsafePickleError, load_pickle, peek_pickle, peek_root
 
 CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 DATA = {
@@ -295,3 +295,24 @@ def test_peek_stops_after_its_steps(tmp_path):
 
 def test_the_machine_knows_no_instruction_beyond_the_library_s():
     assert set(pickles._Machine.dispatch) == set(pickle._Unpickler.dispatch)
+
+
+def test_peek_root_puts_together_what_was_read(tmp_path):
+    rows = [(("w", np.ones((3, 4))), 1.0, "id")] * 5
+    for protocol in (2, 4):
+        keyed = pickle.dumps({"train": {"raw_text": ["a"] * 3, "audio": np.ones((300, 1000))}, "test": {}}, protocol)
+        assert list(peek_root(write(tmp_path / "a.pkl", keyed))) == ["train", "test"]
+        cut = peek_root(write(tmp_path / "b.pkl", keyed[: len(keyed) // 2]))
+        assert list(cut) == ["train"] and "raw_text" in cut["train"]
+        listed = pickle.dumps({"train": rows, "test": rows}, protocol)
+        assert type(peek_root(write(tmp_path / "c.pkl", listed), steps=30)["train"]) is list
+        single = pickle.dumps({"train": {"only": [1, 2, 3]}}, protocol)
+        assert "only" in peek_root(write(tmp_path / "d.pkl", single[:-4]))["train"]
+    assert peek_root(tmp_path / "missing.pkl") is None
+
+
+def test_lists_that_hold_themselves_are_read(tmp_path):
+    loop: list = [1]
+    loop.append(loop)
+    found = load_pickle(write(tmp_path / "a.pkl", pickle.dumps(loop)))
+    assert found[1] is found

@@ -1,0 +1,178 @@
+"""MMSA's forms of MOSI and MOSEI: pickles alone and beside label.csv, their features, and broken ones."""
+
+import numpy as np
+import pytest
+
+from dataset_scripts import mosei, mosi
+from dataset_scripts.schema import validate_example
+from tests.dataset_scripts.raw_sentiment import (
+    GOLDEN_ROWS,
+    dump,
+    mmsa_content,
+    padded,
+    ramp,
+    rows_of,
+    write_label_csv,
+)
+
+LOADERS = [mosi, mosei]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_rows_of_a_pickle(loader, protocol, tmp_path):
+    path = dump(tmp_path / "aligned_50.pkl", mmsa_content(), protocol)
+    for source in (tmp_path, path):
+        reading = loader.read(source)
+        assert rows_of(reading) == GOLDEN_ROWS
+        assert reading.layout == "mmsa-pickle: aligned_50.pkl without Raw/, text only"
+        assert (reading.rows_read, reading.skipped.as_dict()) == (5, {})
+        assert reading.notes.count("annotation disagrees with the score; the score is taken") == 1
+        for item in reading.items:
+            validate_example(item.example)
+            assert item.audio is item.visual is None
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_features_of_both_pickles(loader, tmp_path):
+    dump(tmp_path / "Processed" / "unaligned_50.pkl", mmsa_content(unaligned=True))
+    dump(tmp_path / "Processed" / "aligned_50.pkl", mmsa_content())
+    name = loader.BENCHMARK.name
+    aligned, unaligned = loader.read(tmp_path).stored
+    assert (aligned.name, aligned.source) == ("mmsa-aligned", "Processed/aligned_50.pkl")
+    assert (unaligned.name, unaligned.source) == ("mmsa-unaligned", "Processed/unaligned_50.pkl")
+    assert aligned.sizes == unaligned.sizes == {"text": 768, "audio": 5, "visual": 20}
+    for modality, steps in {"text": 3, "audio": 3, "visual": 3}.items():
+        found = aligned.get(f"{name}/validation/0123_1")[modality]
+        np.testing.assert_array_equal(found, ramp(steps, aligned.sizes[modality]))
+    for modality, steps in {"text": 5, "audio": 9, "visual": 10}.items():
+        found = unaligned.get(f"{name}/test/x_y_2")[modality]
+        np.testing.assert_array_equal(found, ramp(steps, unaligned.sizes[modality]))
+    assert aligned.get(f"{name}/test/unknown_1") == {}
+
+
+def test_pickles_beside_label_csv_are_matched_by_id(tmp_path):
+    write_label_csv(tmp_path)
+    content = mmsa_content()
+    content["train"]["id"][0] = "other$_$7"
+    dump(tmp_path / "Processed" / "aligned_50.pkl", content)
+    reading = mosi.read(tmp_path)
+    assert rows_of(reading) == GOLDEN_ROWS
+    assert reading.layout.startswith("mmsa-csv: label.csv")
+    (stored,) = reading.stored
+    assert stored.get("mosi/train/-abc_2") == {}
+    np.testing.assert_array_equal(stored.get("mosi/train/-abc_10")["audio"], ramp(2, 5))
+    notes = reading.notes.as_dict()
+    assert notes["row without features in Processed/aligned_50.pkl"]["first"] == "mosi/train/-abc_2"
+    assert notes["features in Processed/aligned_50.pkl without a row in label.csv"]["first"] == "other$_$7"
+
+
+def test_clips_beside_pickles(tmp_path):
+    dump(tmp_path / "aligned_50.pkl", mmsa_content())
+    (tmp_path / "Raw").mkdir()
+    item = mosei.read(tmp_path).items[1]
+    assert item.audio == item.visual and item.audio.path == tmp_path / "Raw" / "-abc" / "10.mp4"
+
+
+def test_infinity_passes_and_padding_in_front_is_found(tmp_path):
+    content = mmsa_content(unaligned=True)
+    content["train"]["audio"][0, 0, 0] = -np.inf
+    content["train"]["vision"][1] = padded(ramp(4, 20), 12, front=True)
+    dump(tmp_path / "u.pkl", content)
+    (stored,) = mosi.read(tmp_path).stored
+    assert stored.get("mosi/train/-abc_2")["audio"][0, 0] == -np.inf
+    np.testing.assert_array_equal(stored.get("mosi/train/-abc_10")["visual"], ramp(4, 20))
+
+
+def test_without_text_bert_zero_steps_are_padding(tmp_path):
+    content = mmsa_content()
+    for split in content.values():
+        del split["text_bert"]
+    (stored,) = mosi.read(dump(tmp_path / "a.pkl", content)).stored
+    np.testing.assert_array_equal(stored.get("mosi/test/x_y_1")["audio"], ramp(4, 5))
+
+
+def test_labels_that_are_missing_or_outside_are_skipped(tmp_path):
+    content = mmsa_content()
+    content["train"]["regression_labels"] = np.array([np.nan, 3.2])
+    reading = mosi.read(dump(tmp_path / "a.pkl", content))
+    assert rows_of(reading, "id") == [(row[0],) for row in GOLDEN_ROWS[2:]]
+    assert reading.rows_read == 5
+    assert reading.skipped.count("no label", "train") == reading.skipped.count("label outside the set", "train") == 1
+
+
+def test_repeated_rows_are_counted_and_contradictions_refused(tmp_path):
+    content = mmsa_content()
+    content["train"]["id"][1] = content["train"]["id"][0]
+    with pytest.raises(
+        ValueError, match=r"a.pkl: train, row 1: mosi/train/-abc_2 comes a second time with other content"
+    ):
+        mosi.read(dump(tmp_path / "a.pkl", content))
+    for key in ("raw_text", "regression_labels"):
+        content["train"][key][1] = content["train"][key][0]
+    reading = mosi.read(dump(tmp_path / "a.pkl", content))
+    assert reading.skipped.count("duplicate of an earlier row") == 1 and len(reading.items) == 4
+
+
+def _set(key, value, split="valid"):
+    def change(content):
+        content[split][key] = value
+
+    return change
+
+
+def _drop(key):
+    return lambda content: content["valid"].pop(key)
+
+
+ONE = np.ones((1, 6, 5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("valid"), "expected the keys train, valid and test, found 'train', 'test'"),
+        (lambda content: content.update(valid=[1]), "valid: expected a dict of arrays, got list"),
+        (_drop("id"), "validation: expected the key 'id', found 'raw_text'"),
+        (_drop("regression_labels"), "validation: expected the key 'regression_labels', found"),
+        (_set("id", 5), "validation: id: expected a list or an array, got 5"),
+        (_set("id", [5]), r"validation: row 0: id: expected text such as 'video_3', got 5"),
+        (_set("id", ["noclip"]), r"validation: row 0: id: expected a video and a clip, .* got 'noclip'"),
+        (_set("regression_labels", ["good"]), r"validation: regression_labels: expected 1 numbers"),
+        (_set("regression_labels", [[1, 2], [1]]), r"validation: regression_labels: expected 1 numbers"),
+        (_set("regression_labels", np.ones(3)), r"regression_labels: expected 1 numbers, one a row, got .* \(3,\)"),
+        (_set("raw_text", ["a", "b"]), "validation: raw_text: expected 1 values, one a row, got 2"),
+        (_set("raw_text", [7]), "validation: raw_text, row 0: expected text, got 7"),
+        (_set("audio", np.ones((1, 5))), r"validation: audio: expected numbers of shape \(rows, steps, width\), got"),
+        (_set("audio", np.ones((2, 6, 5))), "validation: audio: expected 1 rows as there are ids, got 2"),
+        (_set("audio", np.array([[["a"]]])), "validation: audio: expected numbers of shape"),
+        (_set("audio", [[1, 2]]), r"validation: audio, row 0: expected numbers of shape \(steps, width\), got list"),
+        (_set("audio", [ONE[0], ONE[0, :, :3]]), "validation: audio: expected one width, got 3, 5"),
+        (_set("audio", np.ones((1, 6, 7))), "audio: expected one width, got 5 in train and 7 in validation"),
+        (_set("audio", None), "validation: audio: expected a list or an array, got None"),
+        (_set("text_bert", np.ones((1, 2, 6))), r"validation: text_bert: expected numbers of shape \(1, 3, tokens\)"),
+        (_set("audio_lengths", [1, 2]), "validation: audio_lengths: expected 1 lengths, one a row, got 2"),
+        (_set("audio_lengths", ["long"]), "audio_lengths: expected a number of steps for row 0, got 'long'"),
+        (_set("audio_lengths", [-1]), "audio_lengths: expected a number of steps for row 0, got -1"),
+    ],
+)
+def test_broken_pickles_name_file_and_key(change, message, tmp_path):
+    content = mmsa_content()
+    change(content)
+    with pytest.raises(ValueError, match=rf"broken.pkl: .*{message}") as caught:
+        mosi.read(dump(tmp_path / "broken.pkl", content), format="mmsa-pickle")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_pickle_is_recognised_and_says_so(tmp_path):
+    path = dump(tmp_path / "aligned_50.pkl", mmsa_content())
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match="aligned_50.pkl: ends after .* it is cut off, download it again"):
+        mosi.read(tmp_path)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="mosi: no MMSA pickles such as aligned_50.pkl"):
+        mosi.read(tmp_path, format="mmsa-pickle")
+    with pytest.raises(FileNotFoundError, match=r"mosi: label.csv not found in .*; expected label.csv \(video_id"):
+        mosi.read(tmp_path, format="mmsa-csv")
