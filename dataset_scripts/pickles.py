@@ -219,8 +219,10 @@ class _Machine(pickle._Unpickler):
             pending = levels.pop()
             if levels[-1]:
                 _put_into(levels[-1][-1], pending)
-            if len(levels[-1]) >= 3 and type(levels[-1][-3]) is dict and isinstance(levels[-1][-2], str):
-                _put_into(levels[-1][-3], levels[-1][-2:])  # a dict of one member is filled without a mark
+            level = levels[-1]
+            while len(level) >= 3 and type(level[-3]) is dict and isinstance(level[-2], str):
+                _put_into(level[-3], level[-2:])  # a dict of one member is filled without a mark
+                del level[-2:]
         return levels[0][0] if levels[0] else None
 
     def find_class(self, module: str, name: str) -> Any:
