@@ -40,7 +40,7 @@ MEMORY = 3 * 2**30  # bytes beyond what the libraries have mapped
 LONGEST_MESSAGE = 1200
 PREFIX = "unimse prepare:"
 LIBRARY_WORDS = re.compile(  # what a library wrote for programmers; in brackets, after our own words, it may stand
-    r"Errno|codec can't|could not convert|has no attribute|unsupported operand|NoneType|np\.\w+\(|numpy\.|<class"
+    r"Errno|codec can't|could not convert|has no attribute|unsupported operand|NoneType|np\.\w+\(|<class"
     r"|0x[0-9a-f]{8}|not subscriptable|object is not|out of bounds|out of range|invalid literal|broadcast|unhashable"
 )
 Command = Callable[[list[str]], int]
