@@ -126,6 +126,60 @@ def test_a_codec_that_nobody_knows_is_named(raw, tmp_path):
             decode(path)
 
 
+def test_large_pictures_are_shrunk_where_asked(raw, tmp_path):
+    path = raw.clip(tmp_path / "wide.mp4", seconds=1.0, width=96)
+    whole, small = decode_frames(path), decode_frames(path, longest_side=48)
+    assert (whole.shape, small.shape) == ((8, 32, 96, 3), (8, 16, 48, 3))
+    np.testing.assert_allclose(small[:, 4:12, 4:20].mean(), whole[:, 8:24, 8:40].mean(), atol=4)
+    np.testing.assert_array_equal(decode_frames(path, longest_side=96), whole)
+    assert decode_frames(path, half="left", longest_side=48).shape == (8, 16, 24, 3)
+
+
+def test_a_broken_header_cannot_ask_for_any_memory(raw, tmp_path):
+    huge = raw.clip(tmp_path / "huge.mp4", width=4112)
+    with pytest.raises(MediaError, match=r"huge.mp4: cannot be decoded \(pictures of 4112 x 32 pixels\); re-encode"):
+        decode_frames(huge)
+    wav = raw.wav(tmp_path / "fast.wav")
+    for rate in (0, 12, 2_000_000_000):
+        wav.write_bytes(wav.read_bytes()[:24] + rate.to_bytes(4, "little") + wav.read_bytes()[28:])
+        with pytest.raises(MediaError, match=r"fast.wav: cannot be decoded \("):
+            decode_audio(wav)
+
+
+def test_hours_are_too_long_for_one_utterance_but_a_stretch_of_them_is_not(raw, clip, monkeypatch):
+    monkeypatch.setattr("dataset_scripts.media.MAX_SECONDS", 2)
+    for decode in (decode_audio, decode_frames):
+        with pytest.raises(MediaError, match=r"clip.mp4: more than 2 s for one utterance; cut it") as caught:
+            decode(clip)
+        assert caught.value.reason == "too long"
+        assert decode(clip, start=1.0, end=2.5) is not None
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi", "wav"])
+def test_spoilt_files_end_in_one_line_or_in_features(raw, tmp_path, suffix):
+    """A hundred of each with bytes changed, cut out or cut off: a `MediaError`, or arrays of the right kind."""
+    rng = np.random.default_rng(5)
+    write = raw.wav if suffix == "wav" else raw.clip
+    whole = np.frombuffer(write(tmp_path / f"whole.{suffix}").read_bytes(), np.uint8)
+    path = tmp_path / f"spoilt.{suffix}"
+    for number in range(100):
+        spoilt = whole.copy()
+        places = rng.integers(0, len(whole), 1 + number % 20)
+        spoilt[places] = rng.integers(0, 256, len(places))
+        if number % 3 == 1:
+            spoilt = spoilt[: places[0]]
+        if number % 3 == 2:
+            spoilt = np.delete(spoilt, slice(places[0], places[0] + 50))
+        path.write_bytes(spoilt.tobytes())
+        for decode in (decode_audio, decode_frames):
+            try:
+                found = decode(path)
+            except MediaError as error:
+                assert "\n" not in str(error) and str(path) in str(error)
+            else:
+                assert found is None or isinstance(found, np.ndarray) or len(found) == 2
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MediaError, match="nowhere.mp4: no such file"):
         decode_frames(tmp_path / "nowhere.mp4")
