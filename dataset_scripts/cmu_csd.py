@@ -154,9 +154,14 @@ def _store_features(reading: Reading, source: Path, used: set, segments: Mapping
         if path in used:
             continue
         name = relative_name(path, source)
-        root = csd_root(path)
-        modality = _modality(root or "", path.name)
-        if root is None or modality is None:
+        try:
+            with CsdFile(path) as file:
+                root = file.root
+        except CsdError as error:
+            reading.notes.add("csd file that cannot be read, not used", str(error).replace(f"{path}: ", f"{name}: "))
+            continue
+        modality = _modality(root, path.name)
+        if modality is None:
             reading.notes.add("csd file of an unknown kind, not used", f"{name}: root {root!r}")
             continue
         stored = _CsdFeatures(path, modality, segments)

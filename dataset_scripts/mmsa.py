@@ -176,12 +176,11 @@ class _Pickle:
     def __init__(self, path: Path):
         self.path = path
         self.content = load_splits(path, (dict,), "a dict of arrays")
-        unaligned = any({"audio_lengths", "vision_lengths"} & content.keys() for content in self.content.values())
+        unaligned = any({"audio_lengths", "vision_lengths"} & content.keys() for _, content in self.content.values())
         self.features = PickledSet("mmsa-unaligned" if unaligned else "mmsa-aligned", path)
         self._names: dict[str, list[tuple[str, str]]] = {}
         self._cells: dict[str, dict[str, Any]] = {}
-        for split, content in self.content.items():
-            where = f"{path}: {split}"
+        for split, (where, content) in self.content.items():
             ids = values_of(need(content, "id", where), f"{where}: id")
             self._names[split] = [name_parts(one, f"{where}: row {row}") for row, one in enumerate(ids)]
             self._cells[split] = self._columns(content, len(ids), where)
@@ -197,9 +196,10 @@ class _Pickle:
         """A row, where it stands, and its annotation, which may be empty."""
         cells = self._cells[split]
         span = _clip(clips, video, clip)
-        text = _text(cells["raw_text"][place], f"{self.path}: {split}: raw_text, row {place}")
+        where = self.content[split][0]
+        text = _text(cells["raw_text"][place], f"{where}: raw_text, row {place}")
         row = Row(video, clip, split, cells["regression_labels"][place], text, audio=span, visual=span)
-        return row, f"{self.path.name}: {split}, row {place}", as_text(cells["annotations"][place]) or ""
+        return row, f"{where}, row {place}", as_text(cells["annotations"][place]) or ""
 
     def _columns(self, content: Mapping[str, Any], count: int, where: str) -> dict[str, Any]:
         labels = need(content, "regression_labels", where)

@@ -58,20 +58,22 @@ def _read(benchmark: Benchmark, source: Path, usual: str) -> Reading:
     for number, path in enumerate(paths):
         content = load_splits(path, (dict,), "a dict of arrays")
         features = PickledSet(_set_name(path, content), path)
-        for split, arrays in content.items():
-            _read_split(rows, features, split, arrays, keep_rows=number == 0)
+        for split, (where, arrays) in content.items():
+            _read_split(rows, features, split, where, arrays, keep_rows=number == 0)
         features.store(reading, source)
     return rows.finish()
 
 
-def _set_name(path: Path, content: Mapping[str, Mapping[str, Any]]) -> str:
+def _set_name(path: Path, content: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
     """By the file's name, else by whether all modalities have as many steps."""
     name = path.name.lower()
     if "noalign" in name or "unalign" in name:
         return "mult-noalign"
     if "align" in name:
         return "mult-aligned"
-    steps = {np.shape(arrays[key])[1:2] for arrays in content.values() for key in _MODALITIES if _is_array(arrays, key)}
+    steps = {
+        np.shape(arrays[key])[1:2] for _, arrays in content.values() for key in _MODALITIES if _is_array(arrays, key)
+    }
     return "mult-aligned" if len(steps) == 1 else "mult-noalign"
 
 
@@ -79,8 +81,9 @@ def _is_array(arrays: Mapping[str, Any], key: str) -> bool:
     return isinstance(arrays.get(key), np.ndarray)
 
 
-def _read_split(rows: Rows, features: PickledSet, split: str, arrays: Mapping[str, Any], keep_rows: bool) -> None:
-    where = f"{features.path}: {split}"
+def _read_split(
+    rows: Rows, features: PickledSet, split: str, where: str, arrays: Mapping[str, Any], keep_rows: bool
+) -> None:
     names = values_of(need(arrays, "id", where), f"{where}: id")
     scores = scores_of(need(arrays, "labels", where), len(names), f"{where}: labels")
     for key, modality in _MODALITIES.items():
@@ -90,7 +93,7 @@ def _read_split(rows: Rows, features: PickledSet, split: str, arrays: Mapping[st
         row = _row(name, split, score, f"{where}: row {place}")
         row_id = f"{rows.benchmark.name}/{split}/{row.video}_{row.clip}"
         if keep_rows:
-            row_id = rows.add(row, f"{features.path.name}: {split}, row {place}")
+            row_id = rows.add(row, f"{where}, row {place}")
             if row_id and row.start is not None:
                 rows.reading.notes.add("number of the clip not known; its start takes the place", row_id, split=split)
         if row_id:

@@ -14,6 +14,7 @@ import numpy as np
 from dataset_scripts.formats import candidate_files
 from dataset_scripts.pickles import load_pickle, peek_root
 from dataset_scripts.readers import Reading, StoredSet
+from dataset_scripts.schema import SPLITS
 from dataset_scripts.sentiment import SPLIT_NAMES, relative_name, short
 
 PATTERNS = ("*.pkl", "*.pickle", "*/*.pkl", "*/*.pickle")
@@ -46,8 +47,8 @@ def _kind(path: str, _time: int, _size: int) -> str | None:
     return "unimse" if isinstance(split, (list, tuple)) else None
 
 
-def load_splits(path: Path, kinds: tuple[type, ...], expected: str) -> dict[str, Any]:
-    """Split of the prepared dataset -> what the pickle holds for it.
+def load_splits(path: Path, kinds: tuple[type, ...], expected: str) -> dict[str, tuple[str, Any]]:
+    """Split of the prepared dataset -> the key of the pickle, as `file: key` for messages, and what it holds.
 
     Args:
         path: the pickle.
@@ -67,7 +68,7 @@ def load_splits(path: Path, kinds: tuple[type, ...], expected: str) -> dict[str,
     for key, value in content.values():
         if not isinstance(value, kinds):
             raise ValueError(f"{path}: {key}: expected {expected}, got {short(value)}")
-    return {split: content[split][1] for split in ("train", "validation", "test")}
+    return {split: (f"{path}: {content[split][0]}", content[split][1]) for split in SPLITS}
 
 
 def _as_key(key: Any) -> str:

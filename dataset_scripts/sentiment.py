@@ -243,11 +243,11 @@ def scores_of(values: Any, count: int, where: str) -> Sequence[float]:
     """
     try:
         scores = np.asarray(values)
-        if scores.dtype.kind not in "biuf":
+        if scores.dtype.kind in "USO":
             scores = np.array([float(score) for score in scores.reshape(-1)]).reshape(scores.shape)
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise ValueError(f"{where}: expected {count} numbers, got {short(values)} with other contents") from None
-    if scores.ndim == 0 or len(scores) != count:
+    if scores.ndim == 0 or len(scores) != count or scores.dtype.kind not in "biuf" or (count and not scores.size):
         raise ValueError(f"{where}: expected {count} numbers, one a row, got {short(scores)}")
     if count == 0:
         return []

@@ -54,10 +54,10 @@ def _read(benchmark: Benchmark, source: Path) -> Reading:
     path = paths[0]
     reading = new_reading(benchmark, f"unimse-pickle: {relative_name(path, source)}")
     rows, sequences = Rows(benchmark, reading), {}
-    for split, items in load_splits(path, (list, tuple), f"a list of {_ITEM}").items():
+    for split, (where, items) in load_splits(path, (list, tuple), f"a list of {_ITEM}").items():
         for place, item in enumerate(items):
-            row, found = _read_item(benchmark, item, split, f"{path}: {split}, item {place}")
-            name = rows.add(row, f"{path.name}: {split}, item {place}")
+            row, found = _read_item(benchmark, item, split, f"{where}, item {place}")
+            name = rows.add(row, f"{where}, item {place}")
             if name is not None:
                 sequences.setdefault(name, found)
     sizes = _sizes(path, sequences)

@@ -66,7 +66,10 @@ def test_unknown_files_are_noted_and_names_stay_apart(raw, tmp_path):
     (tmp_path / "broken.csd").write_bytes(b"<html>")
     reading = mosi.read(tmp_path)
     assert [stored.name for stored in reading.stored] == ["covarep", "covarep-2"]
-    assert reading.notes.count("csd file of an unknown kind, not used") == 2
+    notes = reading.notes.as_dict()
+    assert notes["csd file of an unknown kind, not used"]["first"] == "phones.csd: root 'phones'"
+    broken = notes["csd file that cannot be read, not used"]
+    assert broken["count"] == 1 and broken["first"].startswith("broken.csd: cannot be read as a csd (HDF5) file (")
 
 
 def test_labels_are_known_by_their_root(tmp_path):

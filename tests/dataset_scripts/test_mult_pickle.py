@@ -67,12 +67,12 @@ def test_without_a_telling_name_the_steps_decide(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("id", np.array([["a", "b"]]), "validation: row 0: id: expected text such as 'video_3'"),
-        ("id", np.array([["a", "x", "2"]]), "validation: row 0: id: expected a video, its start and end, got 'a'"),
-        ("id", [("a", 3.0, 2.0)], "validation: row 0: id: expected a video, its start and end"),
-        ("labels", None, r"validation: labels: expected 1 numbers"),
+        ("id", np.array([["a", "b"]]), "valid: row 0: id: expected text such as 'video_3'"),
+        ("id", np.array([["a", "x", "2"]]), "valid: row 0: id: expected a video, its start and end, got 'a'"),
+        ("id", [("a", 3.0, 2.0)], "valid: row 0: id: expected a video, its start and end"),
+        ("labels", None, r"valid: labels: expected 1 numbers"),
         ("labels", np.zeros((2, 1, 1)), r"labels: expected 1 numbers, one a row, got float64 of shape \(2, 1, 1\)"),
-        ("vision", {}, "validation: vision: expected a list or an array, got dict"),
+        ("vision", {}, "valid: vision: expected a list or an array, got dict"),
     ],
 )  # fmt: skip
 def test_broken_pickles_name_file_and_key(key, value, message, tmp_path):
