@@ -3,9 +3,6 @@
 import numpy as np
 from tqdm import tqdm
 
-from dataset_scripts.text_embedders import TfidfEmbedder as TfidfEmbedder
-from dataset_scripts.text_embedders import sentence_embedder as sentence_embedder
-
 SIMILARITY_DECIMALS = 6
 BLOCK_BYTES = 64 * 1024**2  # of scores at a time; measured fastest of 16 to 256 MiB
 _GATHERED_ROWS = 4096  # of vectors gathered at a time, for little memory
