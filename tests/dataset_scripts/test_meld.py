@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dataset_scripts import meld
+from dataset_scripts.authors_features import trim_zero_steps
 from dataset_scripts.pickles import UnsafePickleError
 from dataset_scripts.schema import validate_example
 from tests.dataset_scripts.raw_emotion import write_authors_features, write_pickle
@@ -123,6 +124,14 @@ def test_a_missing_clip_folder_is_noted_and_its_clips_named(raw, tmp_path):
     note = {"count": 1, "first": "dev_splits_complete", "splits": {"validation": 1}}
     assert reading.notes.as_dict()["clip folder not found; its clips count as missing"] == note
     assert reading.items[2].audio.path == tmp_path / "dev_splits_complete" / "dia0_utt0.mp4"
+
+
+def test_an_empty_clip_folder_does_not_hide_a_full_one(raw, tmp_path):
+    raw.meld(tmp_path)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train_splits").rename(tmp_path / "train" / "train_splits")
+    (tmp_path / "train_splits").mkdir()
+    assert meld.read(tmp_path).items[0].audio.path == tmp_path / "train" / "train_splits" / "dia0_utt0.mp4"
 
 
 def test_longest_clip_grows_with_the_text(raw, tmp_path):
@@ -253,6 +262,7 @@ OTHER_KEYS = {
     "with split": lambda split, d, u: f"{split}_{d}_{u}",
     "tuple": lambda split, d, u: (d, u),
     "tuple with split": lambda split, d, u: (split, d, u),
+    "with season and episode": lambda split, d, u: f"s04e07_{d}_{u}",
     "file name": lambda split, d, u: f"dia{d}_utt{u}.mp4",
     "bytes": lambda split, d, u: f"{d}_{u}".encode(),
 }
@@ -288,7 +298,11 @@ def test_features_of_the_authors(raw, tmp_path, key):
 
 def test_features_that_fit_no_row_are_counted(raw, tmp_path):
     raw.meld(tmp_path, clips=False)
-    audio = [{"0_0": (1, 5), "9_9": (1, 5), "what": (1, 5), "dia0_utt0": (2, 5)}, {}, {"9_1": (1, 1)}]
+    audio = [
+        {"0_0": (1, 5), "9_9": (1, 5), "what": (1, 5), "dia0_utt0": (2, 5)},
+        {},
+        {"final_videos_testdia0_utt0": (1, 1)},
+    ]
     write_authors_features(tmp_path / "a.p", audio, [{}, {}, {}], protocol=2)
     write_pickle(
         tmp_path / "b.pkl",
@@ -303,6 +317,13 @@ def test_features_that_fit_no_row_are_counted(raw, tmp_path):
     other = counts["features of the authors of another shape, not used"]
     assert other == (3, "b.pkl, visual: meld/train/dia0_utt0: float64 (2, 3, 4)")
     assert counts["rows without features of the authors"] == (2, "meld/validation/dia0_utt0")
+
+
+def test_steps_of_zeros_are_trimmed_at_both_ends_without_a_copy():
+    sequence = np.array([[0, 0], [0, 1], [0, 0], [np.nan, 0], [0, 0]])
+    trimmed = trim_zero_steps(sequence)
+    np.testing.assert_array_equal(trimmed, sequence[1:4])
+    assert trimmed.base is sequence
 
 
 def test_a_pickle_of_another_kind_is_let_be_and_an_unsafe_one_refused(raw, tmp_path):

@@ -107,6 +107,11 @@ def test_broken_csv(table, content, message):
         read_csv(table(content), ("id", "text"), ("emotion",))
 
 
+def test_a_column_that_means_something_else_is_not_suggested(table):
+    with pytest.raises(ValueError, match=r"the column 'Utterance' is missing \(found: Utterance_ID, Text\)"):
+        read_csv(table(b"Utterance_ID,Text\n1,a\n"), ("Utterance", "Utterance_ID"))
+
+
 _CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"))
 
 
