@@ -53,6 +53,8 @@ class CsdFile:
                 raise CsdError(f"{path}: expected the group '{expected}', found the groups {roots[:8]}")
             self._data = group["data"]
             self._keys = dict.fromkeys(self._data)
+            self._last_key: str | None = None
+            self._last: dict[str, Any] = {}
 
     def keys(self) -> list[str]:
         """The keys in the file's order."""
@@ -110,6 +112,14 @@ class CsdFile:
             return dataset
 
     def _dataset(self, key: str, name: str, kinds: str):
+        """A checked part of an entry; those of the last key stay open, as its rows are asked for one after another."""
+        if key != self._last_key:
+            self._last_key, self._last = key, {}
+        if name not in self._last:
+            self._last[name] = self._checked_dataset(key, name, kinds)
+        return self._last[name]
+
+    def _checked_dataset(self, key: str, name: str, kinds: str):
         group = self._data[key]
         members = set(group) if isinstance(group, Mapping) else set()
         for wanted in ("features", "intervals"):
