@@ -129,6 +129,7 @@ def extract_all(
     workers: int | None = None,
     name: str = "clips",
     check: Callable[[dict[str, Any], tuple], None] | None = None,
+    restart: bool = False,
 ) -> bool:
     """Decode the clips of all items into a store; clips that are there already are not decoded again.
 
@@ -141,13 +142,17 @@ def extract_all(
         workers: processes of this one; by default a core each.
         name: shown beside the progress bar.
         check: called with row and problems of each clip that is done now, in order; what it raises stops the work.
+        restart: drop what is in the store first.
 
     Returns:
         Whether this process is to go on and write the dataset; the others are done.
 
     Raises:
         Interrupted: Ctrl-C. ChildProcessError: another process of the run failed, or processes cannot be started.
+        ValueError: `restart` in a distributed run, where one process would drop what another has just done.
     """
+    if restart:
+        _drop(store)
     with_clips = [item for item in items if extractors.wanted(item)]
     signature = extractors.signature() if with_clips else ""
     with Ranks.of_environment(store.folder) as ranks:
@@ -165,6 +170,12 @@ def extract_all(
         if ranks.is_main and ranks.world > 1:
             _wait_for_others(with_clips, signature, extractors, store, workers, ranks, check)
         return ranks.is_main
+
+
+def _drop(store: ClipStore) -> None:
+    if Ranks.of_environment(store.folder).world > 1:
+        raise ValueError(f"restart: not possible with several processes; delete {store.folder} before the run")
+    store.remove()
 
 
 def _progress(total: int, missing: int, name: str, ranks: Ranks):

@@ -322,6 +322,17 @@ def test_a_failure_is_told_to_the_others(rank, tmp_path):
     assert (tmp_path / "store" / "rank-1.failed").read_text() == "a bad clip"
 
 
+def test_a_restart_drops_what_was_done_but_not_among_several_processes(rank, coloured, tmp_path, monkeypatch):
+    assert rank(1) is False
+    with pytest.raises(ValueError, match=r"restart: not possible with several processes; delete .*store before"):
+        rank(1, restart=True)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    log = LoggedExtractor(tmp_path / "log")
+    assert extract_all(coloured, Extractors(None, log), ClipStore(tmp_path / "store"), restart=True)
+    assert sorted(log.calls()) == [0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7]
+
+
 def test_torchrun_prepares_as_one_process_does(raw, tmp_path):
     import torch
 
