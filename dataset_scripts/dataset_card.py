@@ -150,6 +150,9 @@ def _features_section(sets: Mapping[str, Any]) -> str:
         return "## Features\n\nNone: text and labels only."
     lines += ["", "Features are float32 (T, width), in the column `<modality>_features`."]
     for config, facts in sets.items():
+        if facts.get("frames"):
+            seen = f"{facts['frames']['with_face']} of {facts['frames']['sampled']} sampled frames"
+            lines.append(f"In `{config}`, {seen} show a face; the others are left out of the sequences.")
         if facts["cells_repaired"] or facts["steps_dropped"]:
             repaired = (
                 f"{facts['cells_repaired']} cells that held NaN or infinity now hold their column's mean over the"

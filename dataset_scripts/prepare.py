@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts import custom, iemocap, meld, mosei, mosi
-from dataset_scripts.clip_store import ClipStore, resume_folder
+from dataset_scripts.clip_store import ClipFeatures, ClipStore, resume_folder
 from dataset_scripts.dataset_card import dataset_card
 from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors, extract_all
 from dataset_scripts.hub import resolve_folder
@@ -89,10 +90,9 @@ def prepare_dataset(
     names = choose_feature_sets(reading, extractors, feature_sets)
     clips = ClipLog(source, on_bad_clip)
     store = ClipStore(resume_folder(out))
-    if restart:
-        store.remove()
     decoded = reading.items if DEFAULT in names else []
-    if not extract_all(decoded, extractors, store, workers=workers, name=reading.dataset, check=clips.refuse):
+    options = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
+    if not extract_all(decoded, extractors, store, **options):
         return None
     with _aside(out) as partial:
         splits, sets = _write_sets(partial, reading, names, extractors, clips, store)
@@ -150,7 +150,7 @@ def media_rows(items: list[Item], pool: ClipPool, clips: "ClipLog") -> Iterator[
     """The rows of `items` with the features of their clips; checked, and what was wrong with the clips is logged."""
     sizes = extracted_sizes(pool.extractors)
     for item, clip in zip(items, pool.extract(items), strict=True):
-        clips.add(item.example, clip.problems)
+        clips.add(item.example, clip)
         example = {**item.example, "audio_features": clip.audio, "visual_features": clip.visual}
         validate_example(example, sizes)
         yield example
@@ -173,6 +173,7 @@ class ClipLog:
     source: Path
     on_bad_clip: str
     tallies: dict[str, Tally] = field(default_factory=lambda: {modality: Tally() for modality in MODALITIES})
+    frames: Counter = field(default_factory=Counter)  # pictures looked at: `sampled`, and `with_face` of them
 
     def refuse(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
         """Stop at a bad clip, if that is wanted."""
@@ -182,11 +183,12 @@ class ClipLog:
                 name = f"{example['dataset']} {example['id']}"
                 raise MediaError(f"{name}: {detail}. Pass on_bad_clip='keep' to go on with {modality}_features=None")
 
-    def add(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
-        """Count what was wrong with the clip of a row."""
-        problems = tuple(problems)
-        self.refuse(example, problems)
-        for modality, reason, detail in problems:
+    def add(self, example: dict[str, Any], clip: ClipFeatures) -> None:
+        """Count what was wrong with the clip of a row, and its pictures with a face."""
+        self.refuse(example, clip.problems)
+        if clip.frames_with_face is not None:
+            self.frames.update(sampled=clip.frames, with_face=clip.frames_with_face)
+        for modality, reason, detail in clip.problems:
             detail = detail.replace(f"{self.source}{os.sep}", "")
             self.tallies[modality].add(reason, f"{example['id']}: {detail}; kept with {modality}_features=None")
 
@@ -256,6 +258,7 @@ def _write_default(
         "source": "clips" if with_clips else "none",
         "specs": {"text": None, **extractors.specs(splits)},
         "rows": {"text": 0, **rows},
+        "frames": dict(clips.frames),
         "cells_repaired": 0,
         "steps_dropped": 0,
         "problems": {},

@@ -3,10 +3,12 @@
 from collections import Counter
 from typing import Any
 
+from dataset_scripts.extraction import CRASHED, WRONGLY_CUT
+from dataset_scripts.media import BROKEN, MISSING, TOO_LONG
 from dataset_scripts.readers import ANY_SPLIT, DUPLICATE, LABEL_OUTSIDE, Reading, Tally
 from dataset_scripts.schema import FEATURE_COLUMNS, MODALITIES, SPLITS
 
-CLIP_REASONS = {"missing": "missing", "corrupt": "cannot be decoded", "too_long": "wrongly cut"}
+CLIP_REASONS = {"missing": (MISSING,), "corrupt": (BROKEN, CRASHED), "too_long": (WRONGLY_CUT, TOO_LONG)}
 
 
 class SplitCounts:
@@ -76,8 +78,8 @@ def _summary(reading: Reading, empty_text: Tally, clips: dict[str, Tally], sets:
         "duplicates": reading.skipped.count(DUPLICATE),
         "empty_text": empty_text.count("rows without text"),
     }
-    for name, reason in CLIP_REASONS.items():
-        counts[f"clips_{name}"] = sum(tally.count(reason) for tally in clips.values())
+    for name, reasons in CLIP_REASONS.items():
+        counts[f"clips_{name}"] = sum(tally.count(reason) for tally in clips.values() for reason in reasons)
     for name in ("cells_repaired", "steps_dropped"):
         counts[name] = sum(facts[name] for facts in sets.values())
     return counts

@@ -34,10 +34,10 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
             every band over its frames, that is loudness, channel and average spectrum.
         silence_threshold: leading and trailing frames more than so many dB below the loudest one are cut off; `None`
             keeps them. Recordings with long pauses around the speech need it: an LSTM's last step would lie in one.
-        visual_spec: name, size and fingerprint of the extractor that made the visual features of the training set; data
-            made by another one is refused (`check_specs`).
-        stored_audio_spec: the same for acoustic features that came with the raw data, such as COVAREP; `None` = they are
-            the log-Mel bands of this class.
+        visual_spec: name, size and fingerprint of the extractor that made the visual features of the training set;
+            data made by another one is refused (`check_specs`).
+        stored_audio_spec: the same for acoustic features that came with the raw data, such as COVAREP; `None` = they
+            are the log-Mel bands of this class.
     """
 
     model_input_names = ["audio_features", "audio_features_mask", "visual_features", "visual_features_mask"]
@@ -133,9 +133,10 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
                 are stored ones, which cannot be made from a waveform.
         """
         if self.stored_audio_spec is not None:
+            name = self.stored_audio_spec["name"]
             raise ValueError(
-                f"{sample}: this processor was built for the stored acoustic features {self.stored_audio_spec['name']}, "
-                "which cannot be made from a waveform here; pass audio_features"
+                f"{sample}: this processor was built for the stored acoustic features {name}, which cannot be made from "
+                "a waveform here; pass audio_features"
             )
         waveform = np.asarray(waveform, dtype=np.float64)
         if waveform.ndim != 1 or waveform.size == 0:

@@ -64,9 +64,9 @@ def _step(title: str):
 
 
 def _prepare(raw: Path, out: Path) -> list[Path]:
-    from dataset_scripts.visual import visual_extractor
     from dataset_scripts.prepare import prepare_dataset
     from dataset_scripts.universal_labels import label_datasets
+    from dataset_scripts.visual import visual_extractor
 
     folders = [out / name for name in BENCHMARKS]
     for name, folder in zip(BENCHMARKS, folders, strict=True):

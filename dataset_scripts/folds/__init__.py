@@ -1,6 +1,6 @@
 """Standard folds of MOSI and MOSEI, video id -> split, as the CMU Multimodal SDK publishes them.
 
-Source of the ids: `standard_{train,valid,test}_fold` of the CMU Multimodal SDK 0.0.6 (52/10/31 and 2250/300/678 videos).
+Source of the ids: `standard_{train,valid,test}_fold` of the CMU Multimodal SDK 0.0.6; 52/10/31 and 2250/300/678 videos.
 """
 
 import json

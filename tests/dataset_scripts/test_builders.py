@@ -32,7 +32,10 @@ def built(builder, tmp_path):
 def cells(table) -> list:
     """Rows as bytes, so that missing features (NaN) equal each other."""
     return [
-        [(name, value.tobytes() if isinstance(value, np.ndarray | np.generic) else value) for name, value in row.items()]
+        [
+            (name, value.tobytes() if isinstance(value, np.ndarray | np.generic) else value)
+            for name, value in row.items()
+        ]
         for row in table.with_format("numpy")
     ]
 

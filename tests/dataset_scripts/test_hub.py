@@ -63,11 +63,12 @@ import json
 from huggingface_hub import HfApi
 from trainer.cli import main
 
+PUSH = ["--push-to-hub", "tester/meld-text", "--public"]
 api = HfApi()
 api.create_repo("tester/raw-meld", repo_type="dataset", private=True)
 api.upload_folder(repo_id="tester/raw-meld", repo_type="dataset", folder_path=RAW)
 codes = [
-    main(["prepare", "meld", "tester/raw-meld", OUT, "--features", "none", "--push-to-hub", "tester/meld-text", "--public"]),
+    main(["prepare", "meld", "tester/raw-meld", OUT, "--features", "none", *PUSH]),
     main(["prepare", "meld", "tester/nothing-here", OUT + "-2"]),
     main(["push", RAW, "tester/meld-text"]),
 ]

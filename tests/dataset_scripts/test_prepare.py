@@ -304,7 +304,7 @@ def test_a_visual_extractor_of_the_wrong_width_is_caught(raw, prepare, tmp_path)
     ("benchmark", "options", "message"),
     [
         ("sims", {}, r"benchmark: expected one of mosi, mosei, meld, iemocap, custom, got 'sims'"),
-        ("mosi", {"name": "x"}, r"mosi: unknown option 'name'; its options are: none"),
+        ("mosi", {"name": "x"}, r"mosi: unknown option 'name'; its options are: format"),
         (
             "custom",
             {"nam": "x"},
@@ -320,12 +320,12 @@ def test_arguments_are_checked_before_anything_is_read(prepare, tmp_path, benchm
         prepare(benchmark, tmp_path / "nowhere", **options)
 
 
-def test_a_bad_row_stops_before_any_clip_is_decoded(raw, prepare, tmp_path):
-    raw.csv(tmp_path / "mosi" / "label.csv", raw.mmsa_header, [("a", "1", "x", "3.2", "", "train", "")])
-    with pytest.raises(
-        ValueError, match=r"mosi mosi/train/a_1: sentiment: expected a number in \[-3.0, 3.0\], got 3.2"
-    ):
-        prepare("mosi", tmp_path / "mosi")
+def test_a_bad_row_stops_before_any_clip_is_decoded(raw, prepare, tmp_path, monkeypatch):
+    rows = [("a", "train", "so", "", "a.mp4", "1", ""), ("b", "train", "so", "", "a.mp4", "3.2", "")]
+    raw.csv(tmp_path / "mine" / "manifest.csv", HEADER, rows)
+    monkeypatch.setattr(extraction, "extract_clip", lambda *arguments: pytest.fail("a clip was decoded"))
+    with pytest.raises(ValueError, match=r"line 3: .*sentiment: expected a number in \[-3.0, 3.0\], got 3.2"):
+        prepare("custom", tmp_path / "mine")
 
 
 def test_nothing_left_is_an_error(raw, prepare, tmp_path):
@@ -397,3 +397,25 @@ def test_a_ravdess_actor_through_custom(raw, real_data, prepare, out, tmp_path):
     seconds = len(decode_audio(rows[0][3])[0]) / 16_000
     assert abs(len(row["audio_features"]) - seconds * 16_000 / 512) <= 1
     assert report["feature_sets"]["default"]["specs"]["visual"] is None
+
+
+def test_frames_without_a_face_are_counted_and_said_in_the_card(raw, prepare, out, tmp_path):
+    """A detector that sees a face wherever a frame's green is above a bound: in some frames of every clip."""
+
+    class Faces(FrozenConvExtractor):
+        finds_faces = True
+
+        def __call__(self, frames):
+            return super().__call__(frames[frames[:, 0, 0, 1] > 30])
+
+    rows = [("a", "train", "so", "", "c.mp4", "1", ""), ("b", "test", "so", "", "c.mp4", "1", "")]
+    raw.csv(tmp_path / "mine" / "manifest.csv", HEADER, rows)
+    raw.clip(tmp_path / "mine" / "c.mp4")
+    report = prepare("custom", tmp_path / "mine", extractor=Faces())
+    frames = report["feature_sets"]["default"]["frames"]
+    assert frames["sampled"] == 8 and 0 < frames["with_face"] < 8
+    assert (
+        len(feature_or_none(load_prepared(out)["test"].with_format("numpy")[0]["visual_features"])) * 2
+        == frames["with_face"]
+    )
+    assert f"{frames['with_face']} of 8 sampled frames show a face" in (out / "README.md").read_text()

@@ -6,11 +6,11 @@ import torch
 import yaml
 from accelerate import Accelerator
 
+from dataset_scripts.publish import parquet_path
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
 from trainer.arguments import RunConfig
 from trainer.build import build_model, build_processor
 from trainer.checkpointing import BEST, save_checkpoint, write_json
-from dataset_scripts.publish import parquet_path
 from trainer.data import Indexed, load_split
 from trainer.evaluation import evaluate_checkpoint, predict, score
 from trainer.hub import publish_folder
