@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from dataset_scripts import extraction
 from dataset_scripts.media import MediaError, decode_audio, decode_frames
 from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.prepared import load_prepared
