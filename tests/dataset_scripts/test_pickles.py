@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 import numpy as np
 import pytest
 
-from dataset_scripts import pickles
+from dataset_scripts.pickle_machine import PickleMachine
 from dataset_scripts.pickles import UnsafePickleError, load_pickle, peek_pickle, peek_root
 
 CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -294,7 +294,7 @@ def test_peek_stops_after_its_steps(tmp_path):
 
 
 def test_the_machine_knows_no_instruction_beyond_the_library_s():
-    assert set(pickles._Machine.dispatch) == set(pickle._Unpickler.dispatch)
+    assert set(PickleMachine.dispatch) == set(pickle._Unpickler.dispatch)
 
 
 def test_peek_root_puts_together_what_was_read(tmp_path):
