@@ -369,5 +369,29 @@ def test_a_crew_refills_after_an_idle_process_died(tmp_path):
         crew.close()
 
 
+def test_a_task_that_ended_its_process_is_done_again_in_a_new_one(tmp_path):
+    crew = clip_workers.Crew(_pid_or_end, (tmp_path / "ended",), 2, 60)
+    try:
+        found = {}
+        for number in range(2):
+            crew.submit(number, "pid" if number == 0 else "end once")
+        while crew.busy:
+            found.update(crew.wait())
+        others = [worker.process.pid for worker in crew._workers]
+        assert found[0] != found[1] and others == [found[1]]
+    finally:
+        crew.close()
+
+
+def _pid_or_end(flag):
+    def do(task):
+        if task == "end once" and not flag.exists():
+            flag.touch()
+            os._exit(3)
+        return os.getpid()
+
+    return do
+
+
 def _square():
     return lambda number: number * number
