@@ -135,7 +135,7 @@ class UniMSEFeatureExtractor(FeatureExtractionMixin):
         if self.stored_audio_spec is not None:
             name = self.stored_audio_spec["name"]
             raise ValueError(
-                f"{sample}: this processor was built for the stored acoustic features {name}, which cannot be made from "
+                f"{sample}: this processor was built for the stored acoustic features {name}, which cannot be made of "
                 "a waveform here; pass audio_features"
             )
         waveform = np.asarray(waveform, dtype=np.float64)

@@ -325,7 +325,7 @@ def test_a_bad_row_stops_before_any_clip_is_decoded(raw, prepare, tmp_path, monk
     rows = [("a", "train", "so", "", "a.mp4", "1", ""), ("b", "train", "so", "", "a.mp4", "3.2", "")]
     raw.csv(tmp_path / "mine" / "manifest.csv", HEADER, rows)
     monkeypatch.setattr(extraction, "extract_clip", lambda *arguments: pytest.fail("a clip was decoded"))
-    with pytest.raises(ValueError, match=r"line 3: .*sentiment: expected a number in \[-3.0, 3.0\], got 3.2"):
+    with pytest.raises(ValueError, match=r"line 3: .*sentiment: expected a number in \[-3, 3\], got 3.2"):
         prepare("custom", tmp_path / "mine")
 
 
