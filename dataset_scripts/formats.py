@@ -74,6 +74,8 @@ def _looked_for(formats: Sequence[RawFormat]) -> str:
 def _what_is_there(source: Path) -> str:
     if source.is_file():
         return f"the file {source.name} is of none of the known forms"
+    if not source.is_dir():
+        return f"{source} is neither a folder nor a plain file"
     names = sorted(path.name for path in source.iterdir() if not path.name.startswith("."))
     if not names:
         return f"{source} is empty"

@@ -143,6 +143,7 @@ def _check_identity(example: Mapping[str, Any]) -> None:
     for name in ("id", "dataset", "dialogue_id"):
         if not isinstance(example[name], str) or not example[name].strip():
             raise ValueError(f"{name}: expected a non-empty string, got {example[name]!r}")
+        _check_encodable(name, example[name])
     check_dataset_name(example["dataset"])
     if example["split"] not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {example['split']!r}")
@@ -160,11 +161,20 @@ def check_dataset_name(name: str) -> None:
         raise ValueError(f"dataset: expected a name of letters, digits, '_', '-' and '.', got {name!r}")
 
 
+def _check_encodable(name: str, text: str) -> None:
+    """Pickles and file names can hold halves of characters, which no file takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: expected text, got bytes that are no character in {text[:80]!a}") from None
+
+
 def _check_text_and_time(example: Mapping[str, Any]) -> None:
     for name in ("speaker", "text"):
         value = example[name]
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise ValueError(f"{name}: expected text, or None where there is none, got {value!r}")
+        _check_encodable(name, value or "")
     start = _number(example, "start", 0, math.inf)
     end = _number(example, "end", 0, math.inf)
     if start is not None and end is not None and end < start:

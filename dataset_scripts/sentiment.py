@@ -203,9 +203,8 @@ def read_folds(path: Path) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected {expected}, got no valid json ({error})") from None
     if not isinstance(folds, dict) or set(folds) - set(SPLITS) or not all(map(_is_name_list, folds.values())):
-        raise ValueError(
-            f"{path}: expected {expected}, got {list(folds)[:5] if isinstance(folds, dict) else type(folds)}"
-        )
+        received = list(folds)[:5] if isinstance(folds, dict) else f"a {type(folds).__name__}"
+        raise ValueError(f"{path}: expected {expected}, got {received}")
     split_of: dict[str, str] = {}
     for split, videos in folds.items():
         for video in map(str, videos):

@@ -74,7 +74,8 @@ def repair_features(sequence: np.ndarray) -> tuple[np.ndarray, int, int]:
     Returns:
         float32 (T', d), how many cells were repaired, how many steps dropped.
     """
-    sequence = np.asarray(sequence, dtype=np.float32)
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are repaired as such
+        sequence = np.asarray(sequence, dtype=np.float32)
     finite = np.isfinite(sequence)
     if finite.all():
         return sequence, 0, 0

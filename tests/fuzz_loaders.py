@@ -144,7 +144,7 @@ def _run_here(command: Command, arguments: list[str], outputs: list[Path], memor
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(open(1, "wb", closefd=False)),
-        io.TextIOWrapper(open(2, "wb", closefd=False)),
+        io.TextIOWrapper(open(2, "wb", closefd=False), errors="backslashreplace"),
     )
     limit = _mapped_bytes() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -58,6 +58,8 @@ def test_a_valid_row_passes():
         ({"utterance_index": True}, r"utterance_index: expected an integer >= 0, got True"),
         ({"text": " "}, r"text: expected text, or None where there is none, got ' '"),
         ({"speaker": 7}, r"speaker: expected text"),
+        ({"text": "so\ud800"}, r"text: expected text, got bytes that are no character in 'so\\ud800'"),
+        ({"dialogue_id": "\udcff"}, r"dialogue_id: expected text, got bytes that are no character in '\\udcff'"),
         ({"start": -0.1}, r"start: expected a number in \[0, inf\], got -0.1"),
         ({"start": math.nan}, r"start: expected a finite number or None, got nan"),
         ({"end": 0.5}, r"end: expected at least start = 1.0, got 0.5"),

@@ -34,6 +34,7 @@ def stored(sequences: dict, **sizes: int) -> StoredSet:
         ([[NAN, INF], [3, 4]], [[3, 4]], 0, 1),
         ([[1, NAN], [3, INF]], [[1, 0], [3, 0]], 2, 0),  # a column without a finite cell
         ([[NAN, NAN]], np.zeros((0, 2)), 0, 1),
+        ([[1, 1e300], [3, 4]], [[1, 4], [3, 4]], 1, 0),  # beyond float32, without a warning
     ],
 )
 def test_cells_that_are_not_finite(sequence, expected, cells, steps):

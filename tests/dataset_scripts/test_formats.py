@@ -1,0 +1,45 @@
+"""Which form a folder is, and what is said when it is none."""
+
+import os
+
+import pytest
+
+from dataset_scripts.formats import RawFormat, choose_format
+
+FORMATS = (
+    RawFormat("first", "a.csv", lambda source: (source / "a.csv").is_file(), lambda source: None),
+    RawFormat("second", "b.pkl", lambda source: source.name == "b.pkl" and source.is_file(), lambda source: None),
+)
+
+
+def test_the_first_form_that_fits_is_taken_unless_another_is_named(tmp_path):
+    (tmp_path / "a.csv").touch()
+    assert choose_format("mosi", tmp_path, FORMATS).name == "first"
+    assert choose_format("mosi", tmp_path, FORMATS, "second").name == "second"
+    with pytest.raises(ValueError, match="mosi: expected a format of first, second, got 'third'"):
+        choose_format("mosi", tmp_path, FORMATS, "third")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "raw is empty; expected a.csv .first.; or b.pkl .second."),
+        (("x.csv",), r"raw is of none of the known forms \(found: x.csv\)"),
+        (("x.csv", "y.tar.gz"), "raw holds an archive, y.tar.gz, and nothing known unpacked: unpack it there"),
+        (("a.csv.part",), "raw holds an unfinished download, a.csv.part: finish it"),
+    ],
+)
+def test_what_is_there_instead_is_said(tmp_path, names, message):
+    (tmp_path / "raw").mkdir()
+    for name in names:
+        (tmp_path / "raw" / name).touch()
+    with pytest.raises(FileNotFoundError, match=message):
+        choose_format("mosi", tmp_path / "raw", FORMATS)
+
+
+def test_a_source_that_is_no_folder(tmp_path):
+    os.mkfifo(tmp_path / "b.pkl")
+    with pytest.raises(FileNotFoundError, match="mosi: .*b.pkl is neither a folder nor a plain file; expected a.csv"):
+        choose_format("mosi", tmp_path / "b.pkl", FORMATS)
+    with pytest.raises(FileNotFoundError, match="mosi: .*nowhere does not exist"):
+        choose_format("mosi", tmp_path / "nowhere", FORMATS)
