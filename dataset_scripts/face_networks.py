@@ -7,6 +7,7 @@ thread, a few crops at a time, in an order that only the clip decides: the same 
 import contextlib
 import hashlib
 import json
+import pickle
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -19,6 +20,9 @@ import torch
 from dataset_scripts.faces import file_digest, one_thread_sessions, require
 
 CROPS_AT_ONCE = 4  # measured: up to four keep the maps of a layer in the cache; sixteen took twice the time a crop
+_EFFICIENTNET_SHAPE = ("width_coefficient", "depth_coefficient", "depth_divisor", "kernel_sizes", "in_channels")
+_EFFICIENTNET_SHAPE += ("out_channels", "depthwise_padding", "strides", "num_block_repeats", "expand_ratios")
+_EFFICIENTNET_SHAPE += ("squeeze_expansion_ratio", "hidden_act", "hidden_dim", "pooling_type", "batch_norm_eps")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -134,7 +138,8 @@ class TimmNetwork(_TorchNetwork):
         data = timm.data.resolve_model_data_config(self._module)
         self.size, self.side = int(self._module.num_features), int(data["input_size"][-1])
         mean, std = ([float(value) for value in data[key]] for key in ("mean", "std"))
-        self.settings = {"name": f"timm:{name}", "side": self.side, "mean": mean, "std": std}
+        self.settings = {"name": f"timm:{name}", "architecture": self._module.pretrained_cfg.get("architecture")}
+        self.settings |= {"side": self.side, "mean": mean, "std": std}
         self.versions = {package: version(package) for package in ("timm", "torch", "pillow")}
         self.digest = _state_digest(self._module)
 
@@ -149,7 +154,7 @@ class TimmNetwork(_TorchNetwork):
             if Path(self._name).is_dir():
                 return timm.create_model(f"local-dir:{self._name}", pretrained=True, num_classes=0)
             return timm.create_model(self._name, pretrained=True, num_classes=0)
-        except (RuntimeError, OSError, LookupError, ValueError) as error:
+        except (RuntimeError, OSError, LookupError, ValueError, TypeError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"visual extractor timm:{self._name}: cannot be loaded ({_first_line(error)}); check the name, "
                 "download it once with network access, or give a folder or ARCHITECTURE@CHECKPOINT"
@@ -172,9 +177,13 @@ def require_timm() -> None:
 def _with_checkpoint(network: torch.nn.Module, path: Path) -> torch.nn.Module:
     """A network with the weights of a file; a classifier's weights are left out, all others must be there."""
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        weights = load_file(path)
+        try:
+            weights = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a safetensors file: {error}") from error
     else:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(weights, Mapping):
@@ -209,7 +218,8 @@ class TransformersNetwork(_TorchNetwork):
         mean, std = _transformers_scaling(preprocessing)
         size = preprocessing.get("size", {})
         self.side = int(size.get("height", self._module.config.image_size) if isinstance(size, Mapping) else size)
-        self.settings = {"name": f"transformers:{name}", "side": self.side, "mean": mean, "std": std}
+        self.settings = {"name": f"transformers:{name}", "architecture": _config_digest(self._module.config)}
+        self.settings |= {"side": self.side, "mean": mean, "std": std}
         self.versions = {package: version(package) for package in ("transformers", "torch", "pillow")}
         self.digest = _state_digest(self._module)
 
@@ -226,6 +236,12 @@ class TransformersNetwork(_TorchNetwork):
 
     def _embed(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.module(pixel_values=pictures).pooler_output
+
+
+def _config_digest(config: Any) -> str:
+    """Of what shapes the network; where it was saved and by which version is left out."""
+    facts = {name: value for name, value in config.to_dict().items() if name in _EFFICIENTNET_SHAPE}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _transformers_scaling(preprocessing: Mapping[str, Any]) -> tuple[list[float], list[float]]:

@@ -127,8 +127,9 @@ def _model_folder(name: str) -> Path:
 class FaceExtractor:
     """Finds the subject's face in each frame, crops it, and embeds the crops with a network.
 
-    The fingerprint is the SHA-256 of the settings, which hold digests of both networks' weights, without the versions
-    of the packages: these are recorded, but an upgrade of one does not make a trained model unusable.
+    The fingerprint is the SHA-256 of the settings, which hold digests of both networks' weights, without the network's
+    name, which can be a path, and without the versions of the packages: these are recorded, but a folder that was moved
+    or a package that was upgraded does not make a trained model unusable.
 
     Args:
         name: under which `visual_extractor` makes it again.
@@ -152,7 +153,8 @@ class FaceExtractor:
             "margin": network.margin,
             "network": {**network.settings, "weights": network.digest[:16]},
         }
-        self.fingerprint = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
+        facts = {**self.settings, "network": {**self.settings["network"], "name": None}}
+        self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         self.settings["version"] = dict(sorted({**self._detector.versions, **network.versions}.items()))
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

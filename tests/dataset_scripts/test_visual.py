@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -205,12 +206,14 @@ def efficientnet_folder(tmp_path_factory):
     return folder
 
 
-def test_a_folder_of_transformers(efficientnet_folder):
+def test_a_folder_of_transformers(efficientnet_folder, tmp_path):
     extractor = visual_extractor(str(efficientnet_folder))
     assert (extractor.name, extractor.size) == (f"transformers:{efficientnet_folder}", 320)
     assert extractor.settings["network"]["side"] == 48
     again = visual_extractor(f"transformers:{efficientnet_folder}")
     assert again.fingerprint == extractor.fingerprint
+    shutil.copytree(efficientnet_folder, tmp_path / "moved")
+    assert visual_extractor(str(tmp_path / "moved")).fingerprint == extractor.fingerprint
     crops = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)
     from transformers import EfficientNetModel
 
