@@ -84,6 +84,13 @@ def test_infinity_passes_and_padding_in_front_is_found(tmp_path):
     np.testing.assert_array_equal(stored.get("mosi/train/-abc_10")["visual"], ramp(4, 20))
 
 
+def test_silent_steps_within_the_length_are_kept(tmp_path):
+    content = mmsa_content()
+    content["train"]["audio"][1, 1] = 0
+    (stored,) = mosi.read(dump(tmp_path / "a.pkl", content)).stored
+    np.testing.assert_array_equal(stored.get("mosi/train/-abc_10")["audio"], padded(ramp(1, 5), 2))
+
+
 def test_without_text_bert_zero_steps_are_padding(tmp_path):
     content = mmsa_content()
     for split in content.values():

@@ -86,3 +86,11 @@ def test_without_transcripts(tmp_path):
         FileNotFoundError, match=r"mosei: no transcripts Raw/Transcript/Segmented/Combined/<video>.txt in"
     ):
         mosei.read(tmp_path, format="original-raw")
+
+
+def test_another_interval_is_another_segment(tmp_path):
+    make_mosei(tmp_path)
+    path = tmp_path / "Raw" / "Transcript" / "Segmented" / "Combined" / "x_y.txt"
+    for start, name in (("1.09", "x_y_0"), ("1.2", "x_y_row0")):
+        path.write_text(f"x_y___0___{start}___2.0___no\n")
+        assert rows_of(mosei.read(tmp_path), "id")[-1] == (f"test/{name}",)
