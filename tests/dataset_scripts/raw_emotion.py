@@ -15,6 +15,25 @@ def write_pickle(path: Path, content, protocol: int = 2) -> Path:
     return path
 
 
+class _Python2Pickler(pickle._Pickler):
+    """Writes strings as Python 2 did: bytes without a word on their encoding."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_text(self, text):
+        raw = text.encode("latin1")
+        self.write(pickle.SHORT_BINSTRING + bytes([len(raw)]) + raw)
+        self.memoize(text)
+
+    dispatch[str] = save_text
+
+
+def write_python2_pickle(path: Path, content) -> Path:
+    with path.open("wb") as file:
+        _Python2Pickler(file, protocol=2).dump(content)
+    return path
+
+
 def steps(number: float, length: int, width: int, padded: int) -> np.ndarray:
     """`length` steps of `number`, then zeros up to `padded` steps."""
     array = np.zeros((padded, width), np.float32)
@@ -36,7 +55,7 @@ def iemocap_tuple() -> list:
     spoken = {
         "Ses01F_impro01": [("F000", "neu", "Excuse me."), ("M000", "hap", "Do you have your forms?")],
         "Ses02M_script01_1b": [("M000", "ang", "No."), ("F000", "fru", "  "), ("F001", "exc", "Great!")],
-        "Ses05F_impro04": [("F000", "sad", "caf\u00e9 is closed")],
+        "Ses05F_impro03": [("F000", "sad", "caf\u00e9 is closed")],
     }
     ids, speakers, labels, sentences = {}, {}, {}, {}
     vectors = {modality: {} for modality in WIDTHS}
@@ -51,7 +70,7 @@ def iemocap_tuple() -> list:
                 np.arange(width, dtype=np.float64) + 10 * (number + k) for k in range(len(lines))
             ]
         number += len(lines)
-    train, test = {"Ses01F_impro01", "Ses02M_script01_1b"}, {"Ses05F_impro04"}
+    train, test = {"Ses01F_impro01", "Ses02M_script01_1b"}, {"Ses05F_impro03"}
     return [ids, speakers, labels, vectors["text"], vectors["audio"], vectors["visual"], sentences, train, test]
 
 
