@@ -151,4 +151,6 @@ def as_sequence(value: Any) -> np.ndarray | None:
 
 def describe(value: Any) -> str:
     """Type and shape, for messages."""
+    if value is None:
+        return "nothing"
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

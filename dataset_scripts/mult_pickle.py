@@ -115,6 +115,8 @@ def _row(name: Any, split: str, score: float, where: str) -> Row:
 
 
 def _seconds(value: Any) -> float | None:
+    if isinstance(value, np.complexfloating):  # which float() takes, with a warning
+        return None
     try:
         seconds = float(as_text(value) or value)
     except (TypeError, ValueError, OverflowError):

@@ -171,10 +171,13 @@ def unpadded(sequence: np.ndarray, length: int | None) -> np.ndarray:
     """
     if length is not None:
         steps = len(sequence)
-        if length < steps and sequence[length:].any() and not sequence[: steps - length].any():
+        with np.errstate(invalid="ignore"):  # damaged files hold NaNs that signal
+            at_the_front = length < steps and sequence[length:].any() and not sequence[: steps - length].any()
+        if at_the_front:
             return sequence[steps - length :]
         return sequence[:length]
-    filled = np.flatnonzero(sequence.any(axis=1))
+    with np.errstate(invalid="ignore"):
+        filled = np.flatnonzero(sequence.any(axis=1))
     return sequence[filled[0] : filled[-1] + 1] if len(filled) else sequence[:0]
 
 

@@ -91,8 +91,8 @@ def prepare_dataset(
     clips = ClipLog(source, on_bad_clip)
     store = ClipStore(resume_folder(out))
     decoded = reading.items if DEFAULT in names else []
-    options = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
-    if not extract_all(decoded, extractors, store, **options):
+    settings = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
+    if not extract_all(decoded, extractors, store, **settings):
         return None
     with _aside(out) as partial:
         splits, sets = _write_sets(partial, reading, names, extractors, clips, store)

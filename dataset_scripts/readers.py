@@ -5,18 +5,15 @@ raw files bring along, and tallies of everything that was skipped or odd.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_scripts.csd import read_csd as read_csd
 from dataset_scripts.schema import number_utterances, order_examples
 from dataset_scripts.tables import CsvTable
-from dataset_scripts.tables import read_csv as read_csv
-from dataset_scripts.tables import read_text as read_text
 
 # Reasons that every loader words alike, so that a report can be read by a program.
 LABEL_OUTSIDE = "label outside the set"
@@ -157,28 +154,3 @@ def parse_float(value: str, where: str) -> float:
 def natural_key(name: str) -> tuple:
     """Sorts `clip_10` after `clip_9`: runs of digits compare as numbers, and before letters."""
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
-
-
-def require_folder(source: Path, dataset: str, looked_for: str) -> None:
-    """Raise a `FileNotFoundError` that says what was looked for, unless `source` is a folder with something in it."""
-    if not source.is_dir():
-        raise FileNotFoundError(f"{dataset}: {source} is not a folder; expected a folder with {looked_for}")
-    if not any(source.iterdir()):
-        raise FileNotFoundError(f"{dataset}: {source} is empty; expected {looked_for}")
-
-
-def require_files(source: Path, dataset: str, names: Iterable[str], looked_for: str) -> None:
-    """As `require_folder`, and every file of `names` must be there; the message lists those that are not."""
-    require_folder(source, dataset, looked_for)
-    missing = [name for name in names if not (source / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{dataset}: {', '.join(missing)} not found in {source}; expected {looked_for}")
-
-
-def refuse_duplicates(keys: Iterable[tuple[str, str]]) -> None:
-    """Raise a `ValueError` when a key comes twice. `keys`: (key, where it stands)."""
-    first: dict[str, str] = {}
-    for key, where in keys:
-        if key in first:
-            raise ValueError(f"{where}: {key} comes a second time (first: {first[key]}); every id must be there once")
-        first[key] = where

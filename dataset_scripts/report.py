@@ -53,7 +53,7 @@ def make_report(reading: Reading, splits: dict, clips: dict[str, Tally], sets: d
         if item.example["text"] is None:
             empty_text.add("rows without text", item.example["id"], split=item.example["split"])
     clip_counts = {modality: tally.as_dict() for modality, tally in clips.items()}
-    return {
+    report = {
         "dataset": reading.dataset,
         "layout": reading.layout,
         "rows_read": reading.rows_read,
@@ -68,6 +68,16 @@ def make_report(reading: Reading, splits: dict, clips: dict[str, Tally], sets: d
         "explanation": _explanation(reading, kept),
         "feature_sets": sets,
     }
+    return _encodable(report)
+
+
+def _encodable(value: Any) -> Any:
+    """The same with `?` for what UTF-8 cannot write: names of files may hold bytes that are no text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(entry) for key, entry in value.items()}
+    return [_encodable(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _summary(reading: Reading, empty_text: Tally, clips: dict[str, Tally], sets: dict[str, dict]) -> dict[str, int]:

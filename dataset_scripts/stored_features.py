@@ -54,7 +54,9 @@ def stored_spec(stored: StoredSet) -> dict[str, dict[str, Any] | None]:
     def spec(modality: str) -> dict[str, Any]:
         identity = json.dumps([stored.name, modality, stored.sizes[modality]])
         fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:12]
-        settings = {"source": stored.source}
+        settings = {
+            "source": stored.source.encode("utf-8", "replace").decode("utf-8")
+        }  # a name of bytes that are no text
         return {
             "name": stored.name,
             "size": stored.sizes[modality],

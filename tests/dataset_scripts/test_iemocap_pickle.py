@@ -180,7 +180,7 @@ def with_entry(place, value):
         (with_part(LABELS, [1]), r"labels: expected a dict of dialogues, got a list"),
         (with_part(TEST, "Ses05"), r"testVid: expected a list of dialogues, got a str"),
         (with_entry(LABELS, [1, 2]), rf"{SCRIPT}: labels: expected a list with one entry an utterance, got 2 entries"),
-        (with_entry(AUDIO, None), rf"{SCRIPT}: audio: expected a list with one entry an utterance, got NoneType"),
+        (with_entry(AUDIO, None), rf"{SCRIPT}: audio: expected a list with one entry an utterance, got nothing"),
         (with_entry(IDS, 5), rf"{SCRIPT}: videoIDs: expected a list with one entry an utterance, got int"),
         (with_entry(TEXT, np.ones((2, 3))), rf"{SCRIPT}: text: expected .* got float64 \(2, 3\)"),
     ],

@@ -70,6 +70,7 @@ def test_without_a_telling_name_the_steps_decide(tmp_path):
         ("id", np.array([["a", "b"]]), "valid: row 0: id: expected text such as 'video_3'"),
         ("id", np.array([["a", "x", "2"]]), "valid: row 0: id: expected a video, its start and end, got 'a'"),
         ("id", [("a", 3.0, 2.0)], "valid: row 0: id: expected a video, its start and end"),
+        ("id", np.array([[0, 1j, 2]], np.complex64), "valid: row 0: id: expected a video, its start and end"),
         ("labels", None, r"valid: labels: expected 1 numbers"),
         ("labels", np.zeros((2, 1, 1)), r"labels: expected 1 numbers, one a row, got float64 of shape \(2, 1, 1\)"),
         ("vision", {}, "valid: vision: expected a list or an array, got dict"),

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_scripts.readers import Item, Reading, Tally, clean_text, natural_key, read_csd, read_csv, require_files
+from dataset_scripts.csd import read_csd
+from dataset_scripts.readers import Item, Reading, Tally, clean_text, natural_key
 from dataset_scripts.schema import new_example
-from dataset_scripts.tables import read_jsonl, read_text, split_lines
+from dataset_scripts.tables import read_csv, read_jsonl, read_text, split_lines
 
 
 @pytest.fixture
@@ -202,16 +203,6 @@ def test_csd_without_intervals(tmp_path):
         file["words/data/x/features"] = np.zeros((1, 1))
     with pytest.raises(ValueError, match="a.csd, x: expected 'features' and 'intervals', but 'intervals' is missing"):
         read_csd(tmp_path / "a.csd")
-
-
-def test_folders_that_are_not_there_or_empty(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"mosi: .*nowhere is not a folder; expected a folder with label.csv"):
-        require_files(tmp_path / "nowhere", "mosi", ["label.csv"], "label.csv")
-    with pytest.raises(FileNotFoundError, match=r"mosi: .* is empty; expected label.csv"):
-        require_files(tmp_path, "mosi", ["label.csv"], "label.csv")
-    (tmp_path / "other.txt").touch()
-    with pytest.raises(FileNotFoundError, match=r"mosi: label.csv not found in"):
-        require_files(tmp_path, "mosi", ["label.csv"], "label.csv")
 
 
 def test_an_exact_repeat_is_counted_and_another_row_of_its_id_is_refused():

@@ -44,6 +44,15 @@ def test_more_rows_than_published_and_rows_of_no_split():
     ]
 
 
+def test_names_of_files_that_are_no_text_can_be_written():
+    found = reading({"train": 2}, {})
+    found.layout = "csv: \udcff.csv"
+    found.notes.add("column not used", "\udcfe.csv")
+    report = report_of(found, sets={"covarep": {"source": "\udcff", "cells_repaired": 0, "steps_dropped": 0}})
+    assert report["layout"] == "csv: ?.csv" and report["feature_sets"]["covarep"]["source"] == "?"
+    assert report["notes"]["column not used"]["first"] == "?.csv"
+
+
 def test_as_many_as_published_needs_no_word():
     assert report_of(reading({"train": 2, "test": 1}, {"train": 2, "test": 1}))["explanation"] == []
 

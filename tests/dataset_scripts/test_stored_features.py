@@ -72,4 +72,10 @@ def test_another_width_than_declared_names_file_and_row():
 def test_specs_tell_sets_of_another_name_or_width_apart():
     spec = stored_spec(stored({}, audio=74))
     assert (spec["text"], spec["visual"], spec["audio"]["name"], spec["audio"]["size"]) == (None, None, "covarep", 74)
+    assert spec["audio"]["settings"] == {"source": "CMU_MOSI_COVAREP.csd"}
     assert spec["audio"]["fingerprint"] != stored_spec(stored({}, audio=5))["audio"]["fingerprint"]
+
+
+def test_a_source_whose_name_is_no_text_can_be_written():
+    spec = stored_spec(StoredSet("covarep", {"audio": 3}, "\udcff.csd", lambda row_id: {}))
+    assert spec["audio"]["settings"] == {"source": "?.csd"}
