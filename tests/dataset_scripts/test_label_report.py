@@ -69,7 +69,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     import matplotlib
 
-    report = make_report(embedder="some_$model, mean$")  # no mathematics in names
+    report = make_report(embedder=r"some_$\frac$model")  # mathematics, and wrong ones at that
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write_report(report, tmp_path / name)

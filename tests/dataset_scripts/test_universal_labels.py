@@ -102,7 +102,7 @@ def test_test_text_has_no_say_in_training_labels(tmp_path):
         prepared_row("meld", "train", 0, "common filler", emotion="joy", polarity="positive"),
         prepared_row("meld", "train", 1, "rare filler", emotion="surprise", polarity="positive"),
     ]
-    extra = [prepared_row("meld", "test", 10 + n, "rare words", emotion="joy", polarity="positive") for n in range(6)]
+    extra = [prepared_row("meld", "test", 10 + n, "common words", emotion="joy", polarity="positive") for n in range(6)]
     found = []
     for name, rows in (("without", train), ("with", train + extra)):
         folder = write_prepared(tmp_path / name, rows)
@@ -257,6 +257,9 @@ def test_per_dataset_columns_keep_features_and_load_in_every_feature_set(folders
     for name, table in read_tables(folders[0]).items():
         kept = table.drop_columns([*LABEL_COLUMNS, *OPTIONAL_COLUMNS])
         assert kept.equals(before[name].drop_columns(LABEL_COLUMNS))
+        known = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+        assert list(known) == table.column_names
+        assert known["label_emotion_iemocap"] == {"dtype": "string", "_type": "Value"}
     for config in ("default", "covarep"):
         table = read_dataset(folders[0], tmp_path / "cache", config)["train"]
         audio = [feature_or_none(row["audio_features"]) for row in table.with_format("numpy")]
