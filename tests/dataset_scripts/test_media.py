@@ -12,6 +12,7 @@ from dataset_scripts.media import (
     decode_audio,
     decode_frames,
 )
+from tests.dataset_scripts.raw_clips import write_film
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,18 @@ def test_a_broken_header_cannot_ask_for_any_memory(raw, tmp_path):
         wav.write_bytes(wav.read_bytes()[:24] + rate.to_bytes(4, "little") + wav.read_bytes()[28:])
         with pytest.raises(MediaError, match=r"fast.wav: cannot be decoded \("):
             decode_audio(wav)
+
+
+def test_frames_larger_than_the_header_says_are_bounded_as_well(tmp_path, monkeypatch):
+    """Two bare H.264 streams, one after the other; the header is the first one's."""
+    films = [np.full((4, 32, width, 3), 90, np.uint8) for width in (32, 96)]
+    streams = [write_film(tmp_path / f"{film.shape[2]}.h264", film) for film in films]
+    path = tmp_path / "grows.h264"
+    path.write_bytes(b"".join(stream.read_bytes() for stream in streams))
+    assert decode_frames(path).shape == (8, 32, 32, 3)
+    monkeypatch.setattr("dataset_scripts.media.MAX_SIDE", 64)
+    with pytest.raises(MediaError, match=r"grows.h264: cannot be decoded \(pictures of 96 x 32 pixels\)"):
+        decode_frames(path)
 
 
 def test_hours_are_too_long_for_one_utterance_but_a_stretch_of_them_is_not(raw, clip, monkeypatch):
