@@ -40,7 +40,7 @@ MEMORY = 3 * 2**30  # bytes beyond what the libraries have mapped
 LONGEST_MESSAGE = 1200
 PREFIX = "unimse prepare:"
 LIBRARY_WORDS = re.compile(  # what a library wrote for programmers; in brackets, after our own words, it may stand
-    r"Errno|codec can't|could not convert|has no attribute|unsupported operand|NoneType|np\.\w+\(|<class"
+    r"Errno|codec can't|could not convert|has no attribute|unsupported operand|np\.\w+\(|<class"
     r"|0x[0-9a-f]{8}|not subscriptable|object is not|out of bounds|out of range|invalid literal|broadcast|unhashable"
 )
 Command = Callable[[list[str]], int]
@@ -221,7 +221,7 @@ def _wrong_message(lines: list[str], code: int, names: set[str]) -> list[str]:
         problems.append(f"message of {len(lines[0])} characters: {lines[0][:200]}")
     if not lines[0].isprintable():
         problems.append(f"unprintable message: {lines[0][:200]!a}")
-    if LIBRARY_WORDS.search(re.sub(r"\([^()]*\)", "", lines[0])):
+    if LIBRARY_WORDS.search(re.sub(r"\(.*\)", "", lines[0])):
         problems.append(f"words of a library: {lines[0][:300]}")
     if not any(name and name in lines[0].removeprefix(PREFIX) for name in names):
         problems.append(f"names no file: {lines[0][:300]}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 BENCHMARKS = ("mosi", "mosei", "meld", "iemocap", "custom")
 _DATA_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: files that are missing or in the way
+_LONGEST_MESSAGE = 1000  # characters
 
 
 def _sample(options) -> None:
@@ -307,6 +308,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _one_line(message: str) -> str:
+    """Without line breaks, and without the middle where a whole damaged file is quoted."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 200]} ... {line[-200:]}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     options = build_parser().parse_args(arguments)
@@ -315,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     except _DATA_ERRORS as error:
         if options.debug:
             raise
-        print(f"unimse {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"unimse {options.command}: {_one_line(str(error))}", file=sys.stderr)
         return 1
     except ImportError as error:
         if options.debug:

@@ -79,6 +79,14 @@ def test_failures_are_one_line_and_exit_1(tmp_path, capsys, arguments, message):
     assert error.startswith(f"unimse {arguments[0]}: ") and message in error
 
 
+def test_a_message_that_quotes_a_whole_file_is_cut_in_its_middle(tmp_path, capsys):
+    (tmp_path / "manifest.csv").write_text(f"id,split,sentiment\n1,train,{'x' * 100_000}\n")
+    assert main(["prepare", "custom", str(tmp_path / "manifest.csv"), str(tmp_path / "out"), "--name", "mine"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("unimse prepare: manifest.csv, line 2: sentiment: expected a number, got 'xx")
+    assert len(error) < 1050 and error.endswith("xx'\n") and " ... " in error
+
+
 def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     assert main(["sample", str(tmp_path / "s")]) == 1
