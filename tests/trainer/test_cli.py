@@ -24,8 +24,8 @@ def test_raw_folder_to_prediction_by_commands(sample, tmp_path, run_settings, ca
     """The path of a user: prepare, label, train, evaluate, leaderboard, publish, predict."""
     data = [str(tmp_path / name) for name in ("mosi", "meld")]
     for folder, name in zip(data, ("mosi", "meld"), strict=True):
-        assert main(["prepare", name, str(sample / name), folder]) == 0
-    assert main(["label", *data]) == 0
+        assert main(["prepare", name, str(sample / name), folder, "--visual-extractor", "frozen-conv"]) == 0
+    assert main(["label", *data, "--embedder", "tf-idf"]) == 0
     config = {**run_settings, "data": data, "epochs": 1}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", str(tmp_path / "run.yaml"), "--seeds", "[7]"]) == 0
@@ -80,10 +80,10 @@ def test_failures_are_one_line_and_exit_1(tmp_path, capsys, arguments, message):
 
 
 def test_a_message_that_quotes_a_whole_file_is_cut_in_its_middle(tmp_path, capsys):
-    (tmp_path / "manifest.csv").write_text(f"id,split,sentiment\n1,train,{'x' * 100_000}\n")
-    assert main(["prepare", "custom", str(tmp_path / "manifest.csv"), str(tmp_path / "out"), "--name", "mine"]) == 1
+    (tmp_path / "label.csv").write_text(f"video_id,clip_id,text,label,mode\na,1,so,{'x' * 100_000},train\n")
+    assert main(["prepare", "mosi", str(tmp_path), str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("unimse prepare: manifest.csv, line 2: sentiment: expected a number, got 'xx")
+    assert error.startswith("unimse prepare: ") and "label.csv, line 2: label: expected a number, got 'xx" in error
     assert len(error) < 1050 and error.endswith("xx'\n") and " ... " in error
 
 
@@ -108,7 +108,7 @@ def test_wrong_usage_exits_2(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["sample", "prepare", "label", "train", "evaluate", "leaderboard", "predict", "publish", "demo"]
+    "command", ["sample", "prepare", "label", "train", "evaluate", "leaderboard", "predict", "publish", "push", "demo"]
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exit_info:
@@ -138,3 +138,15 @@ def test_predict_without_video_features(tmp_path, run_settings, capsys):
     assert main(["predict", str(path.parent / "checkpoint-best"), str(tmp_path / "a.wav"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["modalities"] == ["audio"]
     assert np.isfinite(json.loads(path.read_text())["metrics"]["meld/accuracy"])
+
+
+def test_ctrl_c_is_one_line(tmp_path, capsys, monkeypatch):
+    from dataset_scripts import prepare
+    from dataset_scripts.extraction import Interrupted
+
+    def stopped(*arguments, **settings):
+        raise Interrupted("stopped; 1 of 2 clips are kept")
+
+    monkeypatch.setattr(prepare, "prepare_dataset", stopped)
+    assert main(["prepare", "mosi", str(tmp_path), str(tmp_path / "out"), "--visual-extractor", "none"]) == 130
+    assert capsys.readouterr().err == "unimse prepare: stopped; 1 of 2 clips are kept\n"
