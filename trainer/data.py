@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, Dataset
 
+from dataset_scripts.feature_cells import feature_cells
 from dataset_scripts.hub import resolve_folder
 from dataset_scripts.prepared import choose_sets, feature_specs_of, load_prepared
 from dataset_scripts.publish import content_digest, parquet_files
-from dataset_scripts.schema import FEATURE_COLUMNS, feature_or_none
+from dataset_scripts.schema import FEATURE_COLUMNS
 from modeling_unimse import UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import native_label
 from trainer.arguments import MODALITIES
@@ -43,7 +44,7 @@ class UtteranceDataset(Dataset):
     ):
         self.fingerprint = fingerprint
         self.rows = table.remove_columns(list(FEATURE_COLUMNS)).to_list()
-        self.features = table.select_columns(list(_FEATURES)).with_format("numpy")
+        self.features = table.select_columns(list(_FEATURES)).with_format("arrow")
         self.universal_labels = universal_labels
         self.context_before, self.context_after = context_before, context_after
         self.context = self._contexts()
@@ -64,7 +65,7 @@ class UtteranceDataset(Dataset):
             "context_before": before,
             "context_after": after,
             "label": partial(self._label, row),
-            **{name: feature_or_none(cells[name]) for name in _FEATURES},
+            **{name: feature_cells(cells[name])[0] for name in _FEATURES},
         }
 
     def _contexts(self) -> list[tuple[list[str], list[str]]]:

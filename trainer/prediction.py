@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dataset_scripts.media import decode_audio, decode_frames
+from dataset_scripts.media import decode_audio, decode_frames, has_video
 from dataset_scripts.visual import matching_extractor
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
 from trainer.evaluation import find_checkpoint, training_of
@@ -54,8 +54,8 @@ def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str]) -> 
     if audio is not None:
         sides["audio"], sides["sampling_rate"] = audio
     spec = processor.feature_extractor.visual_spec
-    extractor = matching_extractor(spec) if "visual" in trained and spec is not None else None
-    if extractor is not None:
+    if "visual" in trained and spec is not None and has_video(clip):
+        extractor = matching_extractor(spec)
         frames = decode_frames(clip, extractor.frames, longest_side=extractor.longest_side)
         features = None if frames is None else extractor(frames)
         if features is not None and len(features):  # no frame, or none with a face: the modality is missing

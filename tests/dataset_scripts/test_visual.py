@@ -332,3 +332,11 @@ def test_an_upgraded_package_keeps_the_fingerprint(lite0):
     assert len(prints) == 1
     other = SimpleNamespace(**{**vars(network), "digest": "1" * 64}, versions={})
     assert FaceExtractor("x", other).fingerprint not in prints
+
+
+def test_features_that_came_with_the_raw_data_cannot_be_made_again():
+    spec = {"name": "facet", "size": 35, "fingerprint": "x", "settings": {"source": "CMU_MOSI_FACET.csd"}}
+    with pytest.raises(
+        ValueError, match="trained with facet, which came with the raw data and cannot be made from a clip"
+    ):
+        matching_extractor(spec)
