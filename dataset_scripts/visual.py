@@ -102,8 +102,8 @@ def matching_extractor(spec: dict) -> VisualExtractor:
     settings = spec.get("settings", {})
     if "source" in settings:
         raise ValueError(
-            f"visual features: the model was trained with {spec['name']}, which came with the raw data and cannot be made "
-            "from a clip here; give text alone"
+            f"visual features: the model was trained with {spec['name']}, which came with the raw data and cannot be "
+            "made from a clip here; give text alone"
         )
     extractor = visual_extractor(spec["name"], settings.get("frames", settings.get("max_frames", MAX_FRAMES)))
     if extractor is None or extractor.fingerprint != spec["fingerprint"]:
