@@ -85,5 +85,14 @@ def _what_is_there(source: Path) -> str:
     archives = [name for name in names if name.lower().endswith(ARCHIVES)]
     if archives:
         return f"{source} holds an archive, {archives[0]}, and nothing known unpacked: unpack it there"
-    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    shown = ", ".join(_described(source / name) for name in names[:5]) + (" ..." if len(names) > 5 else "")
     return f"{source} is of none of the known forms (found: {shown})"
+
+
+def _described(path: Path) -> str:
+    """A name that says what else than a file with something in it lies there."""
+    if path.is_dir():
+        return f"{path.name}/"
+    if path.is_file():
+        return path.name if path.stat().st_size else f"{path.name}, which is empty"
+    return f"{path.name}, {'a broken link' if path.is_symlink() else 'no plain file'}"

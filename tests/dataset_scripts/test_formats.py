@@ -24,7 +24,7 @@ def test_the_first_form_that_fits_is_taken_unless_another_is_named(tmp_path):
     ("names", "message"),
     [
         ((), "raw is empty; expected a.csv .first.; or b.pkl .second."),
-        (("x.csv",), r"raw is of none of the known forms \(found: x.csv\)"),
+        (("x.csv",), r"raw is of none of the known forms \(found: x.csv, which is empty\)"),
         (("x.csv", "y.tar.gz"), "raw holds an archive, y.tar.gz, and nothing known unpacked: unpack it there"),
         (("a.csv.part",), "raw holds an unfinished download, a.csv.part: finish it"),
     ],
@@ -35,6 +35,16 @@ def test_what_is_there_instead_is_said(tmp_path, names, message):
         (tmp_path / "raw" / name).touch()
     with pytest.raises(FileNotFoundError, match=message):
         choose_format("mosi", tmp_path / "raw", FORMATS)
+
+
+def test_what_bears_a_name_without_being_a_file_is_told_apart(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    (tmp_path / "b.pkl").symlink_to("nowhere")
+    (tmp_path / "c.csv").write_text("text")
+    os.mkfifo(tmp_path / "d.csv")
+    shown = r"found: a.csv/, b.pkl, a broken link, c.csv, d.csv, no plain file\)"
+    with pytest.raises(FileNotFoundError, match=shown):
+        choose_format("mosi", tmp_path, FORMATS)
 
 
 def test_a_source_that_is_no_folder(tmp_path):
