@@ -209,7 +209,7 @@ def read_folds(path: Path) -> dict[str, str]:
     for split, videos in folds.items():
         for video in map(str, videos):
             if video in split_of:
-                raise ValueError(f"{path}: video {video} is in {split_of[video]} and in {split}; keep one")
+                raise ValueError(f"{path}: video {video} is named twice, in {split_of[video]} and {split}; keep one")
             split_of[video] = split
     return split_of
 

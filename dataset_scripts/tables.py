@@ -262,7 +262,7 @@ def _refuse_nul(path: Path, text: str) -> None:
 def _json_row(line: str) -> dict[str, str]:
     row = json.loads(line, object_pairs_hook=_object, parse_constant=_refuse_constant)
     if not isinstance(row, dict):
-        raise ValueError(f"expected a JSON object, got a {type(row).__name__}")
+        raise ValueError(f"expected a JSON object, got {type(row).__name__}")
     return {name: _json_cell(name, value) for name, value in row.items()}
 
 
@@ -282,7 +282,7 @@ def _json_cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{_shortened(name)!r}: expected text, a number or null, got a {type(value).__name__}")
+        raise ValueError(f"{_shortened(name)!r}: expected text, a number or null, got {type(value).__name__}")
     text = str(value)
     if _NO_TEXT.search(name) or _NO_TEXT.search(text):
         raise ValueError(f"{_shortened(name)!r}: holds a character that is no text (NUL or half of a pair)")
