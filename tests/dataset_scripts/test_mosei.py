@@ -75,7 +75,7 @@ def test_without_folds_json_the_standard_folds_are_taken(raw, tmp_path):
         ("{", r"folds.json: expected a json object .* got no valid json"),
         (json.dumps({"train": [], "valid": []}), r"folds.json: expected a json object .* got \['train', 'valid'\]"),
         (json.dumps(["77"]), r"folds.json: expected a json object .* got a list"),
-        (json.dumps({"train": ["77"], "test": [77]}), r"folds.json: video 77 is named twice, in train and test; keep one"),
+        (json.dumps({"train": ["77"], "test": [77]}), r"video 77 is named twice, in train and test; keep one"),
     ],
 )
 def test_bad_folds(raw, tmp_path, folds, message):
