@@ -13,6 +13,7 @@ from transformers import SchedulerType
 from modeling_unimse.configuration_unimse import UniMSEConfig
 from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
 from trainer.augmentation import Augmentation
+from trainer.batching import Mixing
 
 MODALITIES = ("audio", "visual")
 
@@ -39,15 +40,29 @@ class RunConfig:
         audio_normalization: `dataset`, `level` or `utterance`, see `UniMSEFeatureExtractor`.
         silence_threshold: dB, see `UniMSEFeatureExtractor`; `None` = nothing is cut.
         augmentation: fields of `trainer.augmentation.Augmentation`, for training batches.
-        modality_dropout: probability that a training sample loses a modality.
+        modality_dropout: probability that a training sample loses a modality, such as
+            `{audio: 0.1, visual: 0.3}`; one number is for each.
+        mixing: how often each dataset is seen, see `trainer.batching.Mixing`; by default every sample once an epoch.
+        length_bucketing: samples of similar length share a batch.
+        data_workers: processes that read and pad batches; 0 = this one.
         epochs, batch_size, eval_batch_size: as usual; batch sizes are per process.
+        gradient_accumulation: micro-batches of `batch_size` a process and optimisation step.
         learning_rate: of the backbone (paper: 3e-4).
-        fusion_learning_rate: of PMF, LSTMs, contrastive heads and segment embedding (paper: 1e-4).
+        fusion_learning_rate: of PMF and segment embedding (paper: 1e-4).
+        encoder_learning_rate, contrastive_learning_rate: of the modality encoders and of the contrastive heads;
+            `None` = `fusion_learning_rate`, as in the paper.
+        trainable_blocks: blocks of the backbone that are trained, the rest of it is frozen; `None` = all of it.
         weight_decay, warmup_ratio, scheduler, max_grad_norm: as in transformers.
         mixed_precision: `no`, `bf16` or `fp16`.
+        compile: whether the model is compiled by `torch.compile`.
+        activation_checkpointing: whether activations are computed anew in the backward pass, for less memory.
         metric: validation metric that picks the best checkpoint; the names of `results.json`.
         greater_is_better: direction of `metric`.
         evaluate_every: epochs between validations.
+        save_every: optimisation steps between training states; `None` = one at every validation.
+        keep_last: training states that are kept; `checkpoint-best` is kept beside them.
+        resume: `auto` = go on from the newest whole state of this run and seed, if there is one; `never`.
+        log_every: optimisation steps between lines of the log.
         overwrite: train again where a finished run of this name and seed stands; otherwise that is refused.
         patience: stop after so many validations without a better one; `None` = never.
     """
@@ -69,24 +84,39 @@ class RunConfig:
     audio_normalization: str = "dataset"
     silence_threshold: float | None = None
     augmentation: dict = field(default_factory=dict)
-    modality_dropout: float = 0.0
+    modality_dropout: dict = field(default_factory=dict)
+    mixing: dict = field(default_factory=dict)
+    length_bucketing: bool = True
+    data_workers: int = 0
     epochs: int = 10
     batch_size: int = 32
     eval_batch_size: int = 64
+    gradient_accumulation: int = 1
     learning_rate: float = 3e-4
     fusion_learning_rate: float = 1e-4
+    encoder_learning_rate: float | None = None
+    contrastive_learning_rate: float | None = None
+    trainable_blocks: list[int] | None = None
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
     scheduler: str = "linear"
     max_grad_norm: float = 1.0
     mixed_precision: str = "no"
+    compile: bool = False
+    activation_checkpointing: bool = False
     metric: str = "emotion_accuracy"
     greater_is_better: bool = True
     evaluate_every: int = 1
+    save_every: int | None = None
+    keep_last: int = 1
+    resume: str = "auto"
+    log_every: int = 10
     patience: int | None = None
     overwrite: bool = False
 
     def __post_init__(self):
+        if isinstance(self.modality_dropout, int | float) and not isinstance(self.modality_dropout, bool):
+            self.modality_dropout = dict.fromkeys(self.modalities, float(self.modality_dropout))
         for item in dataclasses.fields(self):
             setattr(self, item.name, _checked(item.name, item.type, getattr(self, item.name)))
         if not self.data or not self.seeds:
@@ -98,6 +128,7 @@ class RunConfig:
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
         check_emotions(self.emotions)
+        Mixing.from_settings(self.mixing)
         Augmentation.from_settings(self.augmentation)
         self._check_optimization()
         self._check_model()
@@ -113,18 +144,27 @@ class RunConfig:
     def _check_optimization(self):
         if self.scheduler not in (names := [kind.value for kind in SchedulerType]):
             raise ValueError(f"scheduler: expected one of {', '.join(names)}, got {self.scheduler!r}")
-        for name in ("learning_rate", "fusion_learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
+        rates = ("learning_rate", "fusion_learning_rate", "encoder_learning_rate", "contrastive_learning_rate")
+        for name in (*rates, "max_grad_norm"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a number > 0, got {getattr(self, name)}")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"warmup_ratio: expected a number in [0, 1], got {self.warmup_ratio}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience: expected a whole number >= 1 or null, got {self.patience}")
-        for name in ("epochs", "batch_size", "eval_batch_size", "evaluate_every"):
+        for name in ("patience", "save_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a whole number >= 1 or null, got {getattr(self, name)}")
+        counts = ("epochs", "batch_size", "eval_batch_size", "evaluate_every", "gradient_accumulation")
+        for name in (*counts, "keep_last", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {getattr(self, name)}")
-        if not 0 <= self.modality_dropout < 1:
-            raise ValueError(f"modality_dropout: expected a number in [0, 1), got {self.modality_dropout}")
+        if self.data_workers < 0:
+            raise ValueError(f"data_workers: expected a whole number >= 0, got {self.data_workers}")
+        for name, value in self.modality_dropout.items():
+            _check_known(f"modality_dropout.{name}", name in MODALITIES, MODALITIES, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ValueError(f"modality_dropout: expected a number in [0, 1), got {value!r}")
+        if self.resume not in ("auto", "never"):
+            raise ValueError(f"resume: expected auto or never, got {self.resume!r}")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision: expected no, bf16 or fp16, got {self.mixed_precision!r}")
 

@@ -8,7 +8,10 @@ import torch
 
 @dataclass
 class Augmentation:
-    """Changes of training features; all off by default, as in the paper.
+    """Changes of the features of one training sample; all off by default, as in the paper.
+
+    What is random comes from the generator that is passed in, one a sample: a sample is changed in the same way in any
+    batch, process or worker, and when a run is resumed.
 
     Args:
         time_stretch: the audio sequence is resampled in time by a factor in [1 - x, 1 + x].
@@ -35,42 +38,35 @@ class Augmentation:
                 raise ValueError(f"augmentation.{name}: expected a number >= 0, got {value!r}")
         return cls(**settings)
 
-    def stretched(self, sequence: np.ndarray) -> np.ndarray:
+    def stretched(self, sequence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Stretches and shifts raw `(T, bands)` features."""
         if self.time_stretch:
-            factor = 1 + self.time_stretch * (2 * _random() - 1)
+            factor = 1 + self.time_stretch * rng.uniform(-1, 1)
             places = np.linspace(0, len(sequence) - 1, max(1, round(len(sequence) * factor)))
             low = places.astype(int)
             high = np.minimum(low + 1, len(sequence) - 1)
             weight = (places - low)[:, None].astype(np.float32)
             sequence = sequence[low] * (1 - weight) + sequence[high] * weight
         if self.frequency_shift:
-            shift = round(self.frequency_shift * (2 * _random() - 1))
+            shift = round(self.frequency_shift * rng.uniform(-1, 1))
             sequence = sequence[:, np.clip(np.arange(sequence.shape[1]) - shift, 0, sequence.shape[1] - 1)]
         return sequence
 
-    def masked(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Runs of frames and bands set to the mean, 0, in standardised, padded audio `(B, T, bands)`."""
-        features = features.clone()
-        for row, length in enumerate(mask.sum(1).tolist()):
-            for axis, longest, size in ((0, self.time_mask, length), (1, self.frequency_mask, features.shape[2])):
-                width = min(int(_random() * (longest + 1)), size)
-                start = int(_random() * (size - width + 1))
-                features[row].narrow(axis, start, width).zero_()
-        return features
+    def mask(self, features: torch.Tensor, rng: np.random.Generator) -> None:
+        """Sets runs of frames and bands of standardised features `(T, bands)` to the mean, 0, in place."""
+        for axis, longest in ((0, self.time_mask), (1, self.frequency_mask)):
+            size = features.shape[axis]
+            width = min(int(rng.integers(longest + 1)), size)
+            features.narrow(axis, int(rng.integers(size - width + 1)), width).zero_()
 
-    def noisy(self, features: torch.Tensor) -> torch.Tensor:
-        """Standardised features plus noise."""
-        return features + self.noise * torch.randn_like(features) if self.noise else features
+    def add_noise(self, features: torch.Tensor, rng: np.random.Generator) -> None:
+        """Adds noise to standardised features `(T, d)`, in place."""
+        if self.noise:
+            features.add_(torch.from_numpy(rng.standard_normal(features.shape, np.float32)), alpha=self.noise)
 
-    def without_tokens(self, input_ids: torch.Tensor, tokenizer) -> torch.Tensor:
-        """`(B, S)` ids with some tokens unknown."""
-        if not self.token_mask:
-            return input_ids
-        kept = (input_ids == tokenizer.pad_token_id) | (input_ids == tokenizer.eos_token_id)
-        hidden = (torch.rand(input_ids.shape) < self.token_mask) & ~kept
-        return input_ids.masked_fill(hidden, tokenizer.unk_token_id)
-
-
-def _random() -> float:
-    return torch.rand(()).item()
+    def hide_tokens(self, input_ids: torch.Tensor, tokenizer, rng: np.random.Generator) -> None:
+        """Makes some of the ids `(S,)` unknown, in place."""
+        if self.token_mask:
+            kept = (input_ids == tokenizer.pad_token_id) | (input_ids == tokenizer.eos_token_id)
+            hidden = torch.from_numpy(rng.random(len(input_ids)) < self.token_mask) & ~kept
+            input_ids.masked_fill_(hidden, tokenizer.unk_token_id)

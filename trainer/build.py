@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, T5Config
 from modeling_unimse import UniMSEConfig, UniMSEFeatureExtractor, UniMSEForConditionalGeneration, UniMSEProcessor
 from trainer.arguments import MODALITIES, RunConfig
 from trainer.data import Indexed, feature_statistics
+from trainer.optimization import freeze_backbone
 from trainer.tokenizer import build_tokenizer
 
 
@@ -77,6 +78,7 @@ def build_model(config: RunConfig, processor: UniMSEProcessor) -> UniMSEForCondi
         model = UniMSEForConditionalGeneration(UniMSEConfig(text_config=T5Config(**text_config), **settings))
     model.generation_config.max_new_tokens = processor.label_trie().max_length
     _freeze_unused(model, config.modalities)
+    freeze_backbone(model, config.trainable_blocks)
     return model
 
 

@@ -3,7 +3,8 @@
 runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
     environment.json         command, commit, versions, number of processes, training data
-    log.jsonl                one line a validation: epoch, loss terms, metrics
+    log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
+    state-<step>/            what a killed run goes on from (trainer/state.py)
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample
     results.json             test metrics with protocol, seed and data (see trainer/evaluation.py)
@@ -20,10 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+from accelerate.utils import broadcast_object_list
 
 from trainer.arguments import RunConfig
+from trainer.state import PREFIX, newest_state, remove_partial
 
 BEST = "checkpoint-best"
+# Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
+_FREE = {"seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy")
 
 
@@ -32,13 +37,92 @@ def run_folder(config: RunConfig, seed: int) -> Path:
     return Path(config.output_dir) / config.run / f"seed-{seed}"
 
 
-def start_run_folder(folder: Path, config: RunConfig, environment: dict):
+def is_finished(folder: Path, config: RunConfig) -> bool:
+    """Whether this very run has ended before.
+
+    Raises:
+        FileExistsError: a finished run of this name and seed has another configuration.
+    """
+    if config.overwrite or not (folder / "results.json").is_file():
+        return False
+    if config.resume == "auto" and not changed_fields(folder, config):
+        return True
+    changed = ", ".join(changed_fields(folder, config)) or "none, but resume is never"
+    raise FileExistsError(
+        f"{folder}: a finished run stands here (changed since: {changed}); give another --run NAME, or pass --overwrite true"
+    )
+
+
+def open_run_folder(folder: Path, config: RunConfig, facts: dict, accelerator) -> Path | None:
+    """Make the run folder ready: to go on from its newest whole state, which is returned, or to begin.
+
+    Raises:
+        ValueError: a run of another configuration was begun here.
+    """
+    state = None
+    if accelerator.is_main_process:
+        state = _resumable(folder, config)
+        if state is None:
+            _start_run_folder(folder, config, facts)
+    found = broadcast_object_list([state])
+    return found[0]
+
+
+def changed_fields(folder: Path, config: RunConfig) -> list[str]:
+    """Fields of the configuration that are not those of the run folder, but for those that do not change a run."""
+    before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    now = yaml.safe_load(_as_yaml(config))
+    return sorted(name for name in {*before, *now} - _FREE if before.get(name) != now.get(name))
+
+
+def _resumable(folder: Path, config: RunConfig) -> Path | None:
+    """The newest whole state of an earlier run of the same configuration."""
+    if config.overwrite or config.resume == "never" or not (folder / "config.yaml").is_file():
+        return None
+    state, broken = newest_state(folder)
+    for line in broken:
+        print(f"passed over, broken: {line}")
+    if state is None:
+        return None
+    if changed := changed_fields(folder, config):
+        raise ValueError(
+            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run NAME, or start again "
+            "with --resume never"
+        )
+    print(f"going on from {state}")
+    remove_partial(folder)
+    _restore_best(folder)
+    _cut_log(folder / "log.jsonl", int(state.name.removeprefix(PREFIX)))
+    return state
+
+
+def _restore_best(folder: Path) -> None:
+    """A kill between two renames leaves the best checkpoint under its outgoing name."""
+    outgoing = folder / f"{BEST}.outgoing"
+    if outgoing.is_dir() and not (folder / BEST).exists():
+        os.replace(outgoing, folder / BEST)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Take out what was logged after a step: it will be logged again."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        os.replace(partial, path)
+
+
+def _start_run_folder(folder: Path, config: RunConfig, facts: dict):
     """An empty run folder with `config.yaml` and `environment.json`: nothing of an earlier run stands beside them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    resolved = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(resolved, encoding="utf-8")
-    write_json(folder / "environment.json", environment)
+    (folder / "config.yaml").write_text(_as_yaml(config), encoding="utf-8")
+    write_json(folder / "environment.json", facts)
+
+
+def _as_yaml(config: RunConfig) -> str:
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
 
 
 def environment() -> dict:

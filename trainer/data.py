@@ -1,7 +1,7 @@
 """Prepared tables -> samples with dialogue context -> batches of model inputs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from modeling_unimse import UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import native_label
 from trainer.arguments import MODALITIES
 from trainer.augmentation import Augmentation
+from trainer.batching import Draw
 
 _FEATURES = ("audio_features", "visual_features")
 
@@ -80,6 +81,14 @@ class UtteranceDataset(Dataset):
                 before = texts[max(0, place - self.context_before) : place]
                 contexts[index] = (before, texts[place + 1 : place + 1 + self.context_after])
         return contexts
+
+    def lengths(self) -> list[int]:
+        """Words of each row's text with its context."""
+        own = (len((row["text"] or "").split()) for row in self.rows)
+        return [
+            words + sum(len(text.split()) for side in sides for text in side)
+            for words, sides in zip(own, self.context, strict=True)
+        ]
 
     def _label(self, row: dict) -> UniversalLabel:
         if not self.universal_labels:
@@ -189,6 +198,12 @@ class Collator:
 
     Every modality the model uses is always in the batch, with an all-zero mask where nobody has it: with several
     processes each must take part in the same collectives.
+
+    Args:
+        modalities: what the model sees besides text.
+        augmentation: of training samples, which come with a `Draw`.
+        modality_dropout: modality -> probability that a training sample loses it.
+        with_labels: `False` = no targets are made.
     """
 
     def __init__(
@@ -196,18 +211,22 @@ class Collator:
         processor: UniMSEProcessor,
         modalities: Sequence[str] = MODALITIES,
         augmentation: Augmentation | None = None,
-        modality_dropout: float = 0.0,
+        modality_dropout: Mapping[str, float] | None = None,
         with_labels: bool = True,
     ):
         self.processor = processor
         self.modalities = tuple(modalities)
         self.augmentation = augmentation
-        self.modality_dropout = modality_dropout
+        self.modality_dropout = modality_dropout or {}
         self.with_labels = with_labels
 
-    def __call__(self, samples: Sequence[tuple[int, dict]]) -> dict[str, torch.Tensor]:
-        indices, samples = zip(*samples, strict=True)
-        features = {f"{name}_features": [self._feature(sample, name) for sample in samples] for name in self.modalities}
+    def __call__(self, samples: Sequence[tuple[int | Draw, dict]]) -> dict[str, torch.Tensor]:
+        keys, samples = zip(*samples, strict=True)
+        rngs = [np.random.default_rng(key.seed) if isinstance(key, Draw) else None for key in keys]
+        features = {
+            f"{name}_features": [self._feature(sample, name, rng) for sample, rng in zip(samples, rngs, strict=True)]
+            for name in self.modalities
+        }
         batch = dict(
             self.processor(
                 [sample["text"] for sample in samples],
@@ -221,36 +240,48 @@ class Collator:
         for name in self.modalities:
             self._complete(batch, name, len(samples))
         if self.augmentation:
-            batch["input_ids"] = self.augmentation.without_tokens(batch["input_ids"], self.processor.tokenizer)
-        batch["sample_index"] = torch.tensor(indices)
+            for row, rng in enumerate(rngs):
+                self._augment(batch, row, rng)
+        batch["sample_index"] = torch.tensor([key.index if isinstance(key, Draw) else key for key in keys])
         return batch
 
-    def _feature(self, sample: dict, name: str) -> np.ndarray | None:
-        sequence = sample[f"{name}_features"]
-        if sequence is None or (self.modality_dropout and torch.rand(()).item() < self.modality_dropout):
+    def _feature(self, sample: dict, name: str, rng) -> np.ndarray | None:
+        sequence, dropout = sample[f"{name}_features"], self.modality_dropout.get(name, 0.0)
+        if sequence is None or (dropout and rng.random() < dropout):
             return None
-        return self.augmentation.stretched(sequence) if self.augmentation and name == "audio" else sequence
+        return self.augmentation.stretched(sequence, rng) if self.augmentation and name == "audio" else sequence
 
     def _complete(self, batch: dict, name: str, rows: int):
         key = f"{name}_features"
         if key not in batch:
             batch[key] = torch.zeros(rows, 1, getattr(self.processor.feature_extractor, f"{name}_feature_size"))
             batch[f"{key}_mask"] = torch.zeros(rows, 1, dtype=torch.long)
-        elif self.augmentation:
-            if name == "audio":
-                batch[key] = self.augmentation.masked(batch[key], batch[f"{key}_mask"])
-            batch[key] = self.augmentation.noisy(batch[key])
+
+    def _augment(self, batch: dict, row: int, rng) -> None:
+        """Changes one row of the batch, as far as it reaches; padding stays as it is."""
+        self.augmentation.hide_tokens(batch["input_ids"][row], self.processor.tokenizer, rng)
+        for name in self.modalities:
+            length = int(batch[f"{name}_features_mask"][row].sum())
+            features = batch[f"{name}_features"][row, :length]
+            if length and name == "audio":
+                self.augmentation.mask(features, rng)
+            self.augmentation.add_noise(features, rng)
 
 
 class Indexed(Dataset):
-    """`(index, sample)` of several datasets joined, so that results find their rows again."""
+    """`(key, sample)` of several datasets joined, so that results find their rows again; a key is a place or a `Draw`."""
 
-    def __init__(self, datasets: Sequence[UtteranceDataset]):
-        self.joined = ConcatDataset(datasets)
-        self.rows = [row for dataset in datasets for row in dataset.rows]
+    def __init__(self, datasets: Mapping[str, UtteranceDataset]):
+        self.joined = ConcatDataset(datasets.values())
+        self.rows = [row for dataset in datasets.values() for row in dataset.rows]
+        self.sizes = {name: len(dataset) for name, dataset in datasets.items()}
 
     def __len__(self) -> int:
         return len(self.joined)
 
-    def __getitem__(self, index: int) -> tuple[int, dict]:
-        return index, self.joined[index]
+    def __getitem__(self, key: int | Draw) -> tuple[int | Draw, dict]:
+        return key, self.joined[key.index if isinstance(key, Draw) else key]
+
+    def lengths(self) -> list[int]:
+        """Words of each sample's text with its context: samples alike in it fit into one batch."""
+        return [length for dataset in self.joined.datasets for length in dataset.lengths()]

@@ -55,7 +55,7 @@ def predict(
     model.eval()
     rows = []
     for name, dataset in datasets.items():
-        samples = Indexed([dataset])
+        samples = Indexed({name: dataset})
         loader = DataLoader(samples, batch_size=batch_size, collate_fn=collator)
         loader = accelerator.prepare_data_loader(loader)
         generate = {

@@ -1,39 +1,30 @@
 """Training of one run: `accelerate launch -m trainer.train CONFIG [--field value ...]`, the same as `unimse train`.
 
 For each seed: train, validate by generation, keep the best checkpoint, and at the end, once, score the test sets with
-it.
+it. A seed that is finished is not trained again; one that was killed goes on from its newest state (`trainer/loop.py`).
 """
 
-import json
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
 from trainer.arguments import RunConfig, load_config
 from trainer.augmentation import Augmentation
+from trainer.batching import EpochBatches, Mixing
 from trainer.build import build_model, build_processor
-from trainer.checkpointing import (
-    BEST,
-    environment,
-    run_folder,
-    save_checkpoint,
-    start_run_folder,
-    write_json,
-)
+from trainer.checkpointing import BEST, environment, is_finished, open_run_folder, run_folder, write_json
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
+from trainer.loop import Loop
 from trainer.optimization import build_optimizer
-
-_LOSSES = ("loss", "task_loss", "audio_contrastive_loss", "visual_contrastive_loss")
+from trainer.state import Progress, load_state
 
 
 @dataclass
@@ -59,24 +50,20 @@ def load_data(config: RunConfig) -> RunData:
 
 
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
-    """Trains one model a seed and returns the results files."""
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
-    )
+    """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
+    data = None
+    paths = []
     for seed in config.seeds:
-        check_run_folder(run_folder(config, seed), config.overwrite)
-    data = load_data(config)
-    check_data(config, data)
-    return [train_seed(config, seed, data, accelerator, progress) for seed in config.seeds]
-
-
-def check_run_folder(folder: Path, overwrite: bool):
-    """Refuses to train over a finished run."""
-    if (folder / "results.json").is_file() and not overwrite:
-        raise FileExistsError(
-            f"{folder}: a finished run stands here; give another --run NAME, or pass --overwrite true"
-        )
+        folder = run_folder(config, seed)
+        if is_finished(folder, config):
+            print(f"{folder}: finished before; nothing to do (again from the start: --overwrite true)")
+            paths.append(folder / "results.json")
+            continue
+        if data is None:
+            data = load_data(config)
+            check_data(config, data)
+        paths.append(train_seed(config, seed, data, progress))
+    return paths
 
 
 def check_data(config: RunConfig, data: RunData):
@@ -94,99 +81,80 @@ def check_data(config: RunConfig, data: RunData):
         raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}")
 
 
-def train_seed(config: RunConfig, seed: int, data: RunData, accelerator: Accelerator, progress: bool = True) -> Path:
+def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = True) -> Path:
     """One training: returns `results.json` of its run folder."""
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
     set_seed(seed)
     folder = run_folder(config, seed)
-    samples = Indexed(list(data.train.values()))
+    samples = Indexed(data.train)
     processor = build_processor(config, samples, data.specs)
     model = build_model(config, processor)
     model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config)}
-    if accelerator.is_main_process:
-        facts = {"processes": accelerator.num_processes, "training_data": describe_data(data.train)}
-        start_run_folder(folder, config, {**environment(), **facts})
-    collator = Collator(
-        processor, config.modalities, Augmentation.from_settings(config.augmentation), config.modality_dropout
-    )
-    loader = DataLoader(samples, config.batch_size, shuffle=True, collate_fn=collator)
-    steps = -(-len(loader) // accelerator.num_processes) * config.epochs
-    optimizer, scheduler = build_optimizer(model, config, steps, accelerator.num_processes)
-    model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
+    facts = {"processes": accelerator.num_processes, "training_data": describe_data(data.train)}
+    state = open_run_folder(folder, config, {**environment(), **facts}, accelerator)
     began = time.monotonic()
-    _fit(config, folder, accelerator, model, processor, optimizer, scheduler, loader, data, progress)
+    loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
+    if state is not None:
+        loop.progress = load_state(state, accelerator)
+    loop.run()
     seconds = round(time.monotonic() - began, 1)
     accelerator.wait_for_everyone()
+    del loop, model
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
-    del model, optimizer, scheduler, loader
     best = UniMSEForConditionalGeneration.from_pretrained(folder / BEST).to(accelerator.device)
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
 
-def _fit(config, folder, accelerator, model, processor, optimizer, scheduler, loader, data, progress):
-    """The epochs: train, validate, keep the best, stop when nothing gets better for `patience` validations."""
-    bar = tqdm(
-        total=len(loader) * config.epochs,
-        desc=folder.parent.name,
-        disable=not (progress and accelerator.is_main_process),
+def _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
+    """Loader, optimizer and schedule for a model, and the loop around them."""
+    lengths = samples.lengths() if config.length_bucketing else None
+    batches = EpochBatches(
+        samples.sizes,
+        lengths,
+        config.batch_size,
+        seed,
+        Mixing.from_settings(config.mixing),
+        accelerator.num_processes,
+        accelerator.process_index,
     )
-    best, since_best = None, 0
-    for epoch in range(1, config.epochs + 1):
-        losses = train_epoch(accelerator, model, optimizer, scheduler, loader, config.max_grad_norm, bar)
-        if epoch % config.evaluate_every and epoch != config.epochs:
-            continue
-        bare = accelerator.unwrap_model(model)
-        rows = predict(bare, processor, data.validation, accelerator, config.modalities, config.eval_batch_size, False)
-        metrics = score(rows)["metrics"]
-        value = _selection_value(metrics, config)
-        is_best = best is None or value > best
-        best, since_best = (value, 0) if is_best else (best, since_best + 1)
-        if accelerator.is_main_process:
-            if is_best:
-                save_checkpoint(folder / BEST, bare, processor)
-            line = {"epoch": epoch, **losses, "best": is_best, "metrics": metrics}
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-        bar.set_postfix({config.metric: f"{abs(value):.3f}", "loss": f"{losses['loss']:.3f}"})
-        if config.patience is not None and since_best >= config.patience:
-            break
-    bar.close()
-
-
-def _selection_value(metrics: dict, config: RunConfig) -> float:
-    """The validation metric, larger = better; one that has no value (a correlation of constants) loses to any other."""
-    value = metrics[config.metric]
-    if value is None:
-        return -float("inf")
-    return value if config.greater_is_better else -value
-
-
-def train_epoch(accelerator, model, optimizer, scheduler, loader, max_grad_norm: float, bar=None) -> dict[str, float]:
-    """One pass over the training data; returns the mean of each loss term over its steps on this process."""
-    model.train()
-    totals, counts = defaultdict(float), defaultdict(int)
-    for batch in loader:
-        outputs = train_step(accelerator, model, optimizer, scheduler, batch, max_grad_norm)
-        for name in _LOSSES:
-            if (value := getattr(outputs, name)) is not None:
-                totals[name] += value.detach()
-                counts[name] += 1
-        if bar is not None:
-            bar.update()
-    means = {name: float(total) / counts[name] for name, total in totals.items()}
-    if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
-        raise FloatingPointError(f"a loss became NaN or infinite: {means}; lower the learning rates")
-    return means
-
-
-def train_step(accelerator, model, optimizer, scheduler, batch: dict, max_grad_norm: float):
-    """Forward, backward, clip, update. `sample_index` of the batch is not the model's."""
-    outputs = model(**{name: value for name, value in batch.items() if name != "sample_index"})
-    accelerator.backward(outputs.loss)
-    accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
-    optimizer.step()
-    scheduler.step()
-    optimizer.zero_grad()
-    return outputs
+    collator = Collator(
+        processor, config.modalities, Augmentation.from_settings(config.augmentation), config.modality_dropout
+    )
+    loader = DataLoader(
+        samples,
+        batch_sampler=batches,
+        collate_fn=collator,
+        num_workers=config.data_workers,
+        generator=torch.Generator(),  # its own: the loader must not move the generator of the layers
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    steps = -(-len(batches) // config.gradient_accumulation) * config.epochs
+    model.to(accelerator.device)
+    if config.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer, scheduler = build_optimizer(model, config, steps)
+    if config.compile:
+        model = torch.compile(model, dynamic=True)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(scheduler)
+    return Loop(
+        config,
+        folder,
+        accelerator,
+        model,
+        optimizer,
+        scheduler,
+        loader,
+        batches,
+        samples,
+        processor,
+        data.validation,
+        Progress(),
+        progress,
+    )
 
 
 def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, data, seconds, progress) -> Path:

@@ -6,6 +6,7 @@ from modeling_unimse import UniMSEFeatureExtractor, UniMSEProcessor, UniversalLa
 from modeling_unimse.universal_label_unimse import EMOTIONS
 from tests.trainer.conftest import VISUAL_SPEC, write_prepared
 from trainer.augmentation import Augmentation
+from trainer.batching import Draw
 from trainer.data import Collator, Indexed, feature_specs, feature_statistics, load_split
 from trainer.tokenizer import build_tokenizer
 
@@ -55,7 +56,7 @@ def test_wrong_folders_are_refused(prepared, tmp_path):
 
 
 def test_statistics_count_frames_not_samples(prepared):
-    data = Indexed(list(load_split(prepared, "train").values()))
+    data = Indexed(load_split(prepared, "train"))
     frames = np.concatenate([data[i][1]["audio_features"] for i in range(len(data))]).astype(np.float64)
     mean, std = feature_statistics(data.joined, "audio")
     np.testing.assert_allclose(mean, frames.mean(0), rtol=1e-6)
@@ -63,7 +64,7 @@ def test_statistics_count_frames_not_samples(prepared):
 
 
 def test_batches_keep_order_gaps_and_every_modality(prepared, collator):
-    data = Indexed(list(load_split(prepared, "train").values()))
+    data = Indexed(load_split(prepared, "train"))
     batch = collator([data[3], data[25]])
     assert batch["sample_index"].tolist() == [3, 25]
     assert batch["visual_features_mask"].any(1).tolist() == [False, True]
@@ -73,39 +74,57 @@ def test_batches_keep_order_gaps_and_every_modality(prepared, collator):
     assert not any("features" in name for name in text_only)
 
 
-def test_modality_dropout_drops_about_that_share(prepared, collator):
-    torch.manual_seed(0)
-    collator.modality_dropout = 0.3
-    data = Indexed(list(load_split(prepared, "train").values()))
-    batches = [collator([data[index] for index in range(24)]) for _ in range(20)]
+def test_modality_dropout_drops_about_that_share_of_each(prepared, collator):
+    collator.modality_dropout = {"audio": 0.3}
+    data = Indexed(load_split(prepared, "train"))
+    batches = [collator([data[Draw(index, 24 * number + index)] for index in range(24)]) for number in range(20)]
     present = torch.cat([batch["audio_features_mask"].any(1) for batch in batches]).float().mean()
     assert 0.6 < present < 0.8
+    assert all(batch["visual_features_mask"][[0, 1, 2]].any(1).all() for batch in batches)
+
+
+def test_what_is_random_about_a_sample_is_its_own(prepared, collator):
+    """The same in another batch, at another place, and not touching the generator of the layers."""
+    collator.augmentation = Augmentation(0.2, 2, 4, 4, 0.5, 0.3)
+    data = Indexed(load_split(prepared, "train"))
+    state = torch.get_rng_state()
+    one, other, again = Draw(3, 11), Draw(4, 12), Draw(3, 13)
+    alone, pair = collator([data[one]]), collator([data[other], data[one]])
+    assert torch.equal(state, torch.get_rng_state())
+    for name in ("input_ids", "audio_features", "visual_features"):
+        width = alone[name].shape[1]
+        assert torch.equal(alone[name][0], pair[name][1, :width]), name
+    assert not torch.equal(alone["audio_features"], collator([data[again]])["audio_features"])
 
 
 def test_augmentation_changes_what_it_says_and_nothing_else():
-    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
     audio = np.arange(40 * 64, dtype=np.float32).reshape(40, 64)
-    assert Augmentation().stretched(audio) is audio
-    lengths = {len(Augmentation(time_stretch=0.25).stretched(audio)) for _ in range(50)}
+    assert Augmentation().stretched(audio, rng) is audio
+    lengths = {len(Augmentation(time_stretch=0.25).stretched(audio, rng)) for _ in range(50)}
     assert min(lengths) >= 30 and max(lengths) <= 50 and len(lengths) > 5
-    shifted = Augmentation(frequency_shift=3).stretched(audio)
+    shifted = Augmentation(frequency_shift=3).stretched(audio, rng)
     assert shifted.shape == audio.shape and np.isin(shifted[0], audio[0]).all()
-    features, mask = torch.ones(3, 40, 64), torch.ones(3, 40)
-    masked = Augmentation(time_mask=8, frequency_mask=10).masked(features, mask)
-    assert (features == 1).all() and 0 < (masked == 0).float().mean() < 0.5
-    noisy = Augmentation(noise=0.5).noisy(features)
-    assert noisy.std().item() == pytest.approx(0.5, rel=0.1)
+    shares = []
+    for _ in range(50):
+        features = torch.ones(40, 64)
+        Augmentation(time_mask=8, frequency_mask=10).mask(features, rng)
+        shares.append((features == 0).float().mean().item())
+    assert 0.05 < np.mean(shares) < 0.3 and max(shares) <= 8 / 40 + 10 / 64
+    features = torch.ones(300, 64)
+    Augmentation(noise=0.5).add_noise(features, rng)
+    assert features.std().item() == pytest.approx(0.5, rel=0.1)
 
 
 def test_token_mask_keeps_the_end(collator):
-    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
     tokenizer = collator.processor.tokenizer
-    ids = torch.full((50, 20), 9)
-    ids[:, 15], ids[:, 16:] = tokenizer.eos_token_id, tokenizer.pad_token_id
-    hidden = Augmentation(token_mask=0.4).without_tokens(ids, tokenizer)
-    assert torch.equal(hidden[:, 15:], ids[:, 15:])
-    share = (hidden[:, :15] == tokenizer.unk_token_id).float().mean().item()
-    assert 0.3 < share < 0.5
+    ids = torch.full((1000,), 9)
+    ids[800], ids[801:] = tokenizer.eos_token_id, tokenizer.pad_token_id
+    hidden = ids.clone()
+    Augmentation(token_mask=0.4).hide_tokens(hidden, tokenizer, rng)
+    assert torch.equal(hidden[800:], ids[800:])
+    assert 0.3 < (hidden[:800] == tokenizer.unk_token_id).float().mean().item() < 0.5
 
 
 def test_wrong_augmentation_is_named():

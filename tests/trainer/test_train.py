@@ -14,7 +14,7 @@ from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, load_split
 from trainer.evaluation import evaluate_checkpoint, predict, score
 from trainer.hub import publish_folder
-from trainer.optimization import build_optimizer, is_new
+from trainer.optimization import build_optimizer, group_of
 from trainer.results_file import read_results
 from trainer.train import load_data, train
 
@@ -23,8 +23,13 @@ def build(settings: dict, **changes):
     config = RunConfig(**{**settings, **changes})
     data = load_data(config)
     torch.manual_seed(0)
-    processor = build_processor(config, Indexed(list(data.train.values())), data.specs)
+    processor = build_processor(config, Indexed(data.train), data.specs)
     return config, data, processor, build_model(config, processor)
+
+
+def validations(folder) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "metrics" in line]
 
 
 def test_a_run_leaves_everything_a_reader_needs(run_settings):
@@ -35,7 +40,7 @@ def test_a_run_leaves_everything_a_reader_needs(run_settings):
     assert results["seed"] == 1 and results["protocol"]["modalities"] == ["text", "audio", "visual"]
     assert results["data"]["meld"] == {**results["data"]["meld"], "rows": 10, "split": "test"}
     assert yaml.safe_load((folder / "config.yaml").read_text())["epochs"] == 2
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    log = validations(folder)
     assert [line["epoch"] for line in log] == [1, 2] and any(line["best"] for line in log)
     assert log[1]["task_loss"] < log[0]["task_loss"]
     predictions = datasets.Dataset.from_parquet(str(folder / "predictions.parquet")).to_list()
@@ -48,17 +53,17 @@ def test_a_run_leaves_everything_a_reader_needs(run_settings):
 def test_eight_samples_are_learned_to_the_exact_label(run_settings):
     """Loss and generation agree: a model that overfits writes the targets themselves."""
     from trainer.data import Collator
-    from trainer.train import train_step
+    from trainer.step import train_step
 
     config, data, processor, model = build(run_settings)
     train_set = data.train["meld"]
     batch = Collator(processor)([(index, train_set[index]) for index in range(8)])
     batch.pop("sample_index")
-    optimizer, scheduler = build_optimizer(model, config, 150, 1)
+    optimizer, scheduler = build_optimizer(model, config, 150)
     accelerator = Accelerator()
     model.train()
     for _ in range(150):
-        train_step(accelerator, model, optimizer, scheduler, batch, 1.0)
+        train_step(accelerator, model, optimizer, scheduler, [batch], 1.0)
     model.eval()
     ids = model.generate(**{name: value for name, value in batch.items() if name != "labels"})
     targets = [format_label(train_set[index]["label"]()) for index in range(8)]
@@ -67,13 +72,13 @@ def test_eight_samples_are_learned_to_the_exact_label(run_settings):
 
 def test_the_learning_rates_are_the_papers_by_group(run_settings):
     config, _, _, model = build(run_settings, learning_rate=3e-4, fusion_learning_rate=1e-4)
-    optimizer, _ = build_optimizer(model, config, 10, 1)
+    optimizer, _ = build_optimizer(model, config, 10)
     rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
-        assert rates[id(parameter)] == (1e-4 if is_new(name) else 3e-4), name
+        assert rates[id(parameter)] == (3e-4 if group_of(name) == "backbone" else 1e-4), name
         assert (decays[id(parameter)] > 0) == (parameter.dim() > 1), name
-    new = {name for name, _ in model.named_parameters() if is_new(name)}
+    new = {name for name, _ in model.named_parameters() if group_of(name) != "backbone"}
     assert any("lstm" in name for name in new) and any("output_proj" in name for name in new)
     assert not any("SelfAttention" in name or name == "shared.weight" for name in new)
 
@@ -98,7 +103,7 @@ def test_every_trainable_parameter_gets_a_gradient(run_settings, model, modaliti
 
     settings = {**run_settings, "modalities": modalities, "model": {**run_settings["model"], **model}}
     config, data, processor, built = build(settings)
-    samples = Indexed(list(data.train.values()))
+    samples = Indexed(data.train)
     batch = Collator(processor, modalities)([samples[index] for index in range(8)])
     batch.pop("sample_index")
     built.train()(**batch).loss.backward()
@@ -106,38 +111,38 @@ def test_every_trainable_parameter_gets_a_gradient(run_settings, model, modaliti
 
 
 def test_a_selection_metric_without_a_value_loses(run_settings, monkeypatch):
-    import trainer.train as module
+    import trainer.loop as module
 
     values = iter([None, 0.1])
-    monkeypatch.setattr(module, "check_data", lambda config, data: None)
+    monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/corr": next(values)}})
     (path,) = train(RunConfig(**{**run_settings, "metric": "mosi/corr"}), progress=False)
-    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    log = validations(path.parent)
     assert log[1]["best"]
 
 
 def test_the_best_epoch_is_kept_not_the_last(run_settings, monkeypatch):
-    import trainer.train as module
+    import trainer.loop as module
 
     values = iter([0.2, 0.9, 0.5])
     saved = []
-    monkeypatch.setattr(module, "check_data", lambda config, data: None)
+    monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"emotion_accuracy": next(values)}})
     monkeypatch.setattr(module, "save_checkpoint", lambda *arguments: saved.append(save_checkpoint(*arguments)))
     (path,) = train(RunConfig(**{**run_settings, "epochs": 3}), progress=False)
-    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    log = validations(path.parent)
     assert [line["best"] for line in log] == [True, True, False] and len(saved) == 2
 
 
 def test_patience_stops_and_smaller_can_be_better(run_settings, monkeypatch):
-    import trainer.train as module
+    import trainer.loop as module
 
     values = iter([1.0, 1.2, 1.3, 0.1])
-    monkeypatch.setattr(module, "check_data", lambda config, data: None)
+    monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
     monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/mae": next(values)}})
     settings = {**run_settings, "epochs": 4, "metric": "mosi/mae", "greater_is_better": False, "patience": 2}
     (path,) = train(RunConfig(**settings), progress=False)
-    log = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    log = validations(path.parent)
     assert [line["best"] for line in log] == [True, False, False]
 
 
@@ -153,14 +158,18 @@ def test_emotions_outside_the_grammar_are_named_before_training(run_settings):
         train(RunConfig(**{**run_settings, "emotions": ["neutral", "joy"], "universal_labels": False}), progress=False)
 
 
-def test_a_finished_run_is_not_trained_over(run_settings):
+def test_a_finished_run_is_not_trained_over(run_settings, capsys):
     config = RunConfig(**{**run_settings, "epochs": 1})
     (path,) = train(config, progress=False)
-    before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="a finished run stands here"):
-        train(config, progress=False)
-    assert path.read_bytes() == before
+    written = path.stat().st_mtime_ns
+    assert train(config, progress=False) == [path] and path.stat().st_mtime_ns == written
+    assert "finished before; nothing to do" in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match=r"a finished run stands here \(changed since: weight_decay\)"):
+        train(RunConfig(**{**run_settings, "epochs": 1, "weight_decay": 0.5}), progress=False)
+    with pytest.raises(FileExistsError, match="but resume is never"):
+        train(RunConfig(**{**run_settings, "epochs": 1, "resume": "never"}), progress=False)
     train(RunConfig(**{**run_settings, "epochs": 1, "overwrite": True}), progress=False)
+    assert path.stat().st_mtime_ns != written
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(run_settings, tmp_path):

@@ -29,5 +29,5 @@ def test_two_processes_share_a_run(run_settings, tmp_path):
     assert json.loads((folder / "environment.json").read_text())["processes"] == 2
     ids = datasets.Dataset.from_parquet(str(folder / "predictions.parquet"))["id"]
     assert sorted(ids) == sorted(f"{name}/test/{index}" for name in ("mosi", "meld") for index in range(10))
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    log = [line for line in (folder / "log.jsonl").read_text().splitlines() if "metrics" in line]
     assert len(log) == 1

@@ -1,0 +1,154 @@
+"""A training that is killed and resumed ends as one that was not; states are whole or passed over."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainer.arguments import RunConfig
+from trainer.checkpointing import BEST, run_folder
+from trainer.loop import Loop
+from trainer.state import newest_state, states
+from trainer.train import train
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.fixture
+def settings(run_settings):
+    """Everything that is random is on: dropout, modality dropout, augmentation; six steps an epoch."""
+    model = {**run_settings["model"], "modality_encoder_dropout": 0.2}
+    model["text_config"] = {**model["text_config"], "dropout_rate": 0.1}
+    random = {"modality_dropout": 0.2, "augmentation": {"noise": 0.3, "token_mask": 0.1, "time_stretch": 0.1}}
+    return {**run_settings, "model": model, **random, "epochs": 3, "save_every": 2, "keep_last": 2, "log_every": 1}
+
+
+def outcome(folder) -> tuple[dict, list, dict]:
+    """Weights, log without what the clock says, and metrics."""
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for line in log:
+        line.pop("tokens/s", None)
+    return (
+        load_file(folder / BEST / "model.safetensors"),
+        log,
+        json.loads((folder / "results.json").read_text())["metrics"],
+    )
+
+
+def kill_at(monkeypatch, target: str, count: int) -> None:
+    """The next run is killed the `count`-th time that it comes to a function."""
+    module, name = target.rsplit(".", 1)
+    owner = Loop if module == "Loop" else __import__(f"trainer.{module}", fromlist=[name])
+    original, calls = getattr(owner, name), []
+
+    def killed(*arguments, **named):
+        calls.append(None)
+        if len(calls) == count:
+            raise Killed
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+def run_killed(monkeypatch, config, target: str, count: int) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, target, count)
+        with pytest.raises(Killed):
+            train(config, progress=False)
+
+
+def test_killed_anywhere_and_resumed_is_the_straight_run(settings, monkeypatch, capsys):
+    straight = RunConfig(**{**settings, "run": "straight"})
+    (path,) = train(straight, progress=False)
+    killed = RunConfig(**{**settings, "run": "killed"})
+    for target, count in (
+        ("Loop._step", 2),  # before any state
+        ("Loop._step", 4),
+        ("state.os.replace", 1),  # a whole state under its passing name
+        ("Loop._validate", 1),
+        ("loop.save_checkpoint", 1),
+        ("Loop._step", 2),
+        ("checkpointing.os.replace", 2),  # between the two renames of the best checkpoint
+        ("loop.save_state", 1),  # the best checkpoint is newer than the state
+        ("train._test", 1),
+    ):
+        if target.count(".") == 2:
+            kill_rename(monkeypatch, killed, target, count)
+        else:
+            run_killed(monkeypatch, killed, target, count)
+    (again,) = train(killed, progress=False)
+    assert "going on from" in capsys.readouterr().out
+    weights, log, metrics = outcome(path.parent)
+    found, found_log, found_metrics = outcome(again.parent)
+    assert found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
+    assert found_log == log
+    assert found_metrics == metrics
+    assert not list(again.parent.glob("*.partial")) and not list(again.parent.glob("*.outgoing"))
+
+
+def kill_rename(monkeypatch, config, target: str, count: int) -> None:
+    """As `run_killed`, at a rename within one module."""
+    module = __import__(f"trainer.{target.split('.')[0]}", fromlist=["os"])
+    calls = []
+
+    class Renames:
+        @staticmethod
+        def replace(source, goal):
+            calls.append(None)
+            if len(calls) == count:
+                raise Killed
+            original.replace(source, goal)
+
+        def __getattr__(self, name):
+            return getattr(original, name)
+
+    original = module.os
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "os", Renames())
+        with pytest.raises(Killed):
+            train(config, progress=False)
+
+
+def test_states_are_rotated_and_broken_ones_passed_over_by_name(settings, monkeypatch, capsys):
+    config = RunConfig(**settings)
+    run_killed(monkeypatch, config, "Loop._step", 12)
+    folder = run_folder(config, 1)
+    older, newer = sorted(states(folder))
+    assert [older.name, newer.name] == ["state-00000008", "state-00000010"]
+    weights = newer / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert newest_state(folder) == (older, [f"{newer}: model.safetensors: missing, added or changed"])
+    (newer / "whole.json").write_text("{")
+    assert newest_state(folder)[1] == [f"{newer}: whole.json is missing or cut off"]
+    train(config, progress=False)
+    printed = capsys.readouterr().out
+    assert f"passed over, broken: {newer}" in printed and f"going on from {older}" in printed
+
+
+def test_a_run_of_another_configuration_is_not_gone_on_with(settings, monkeypatch):
+    run_killed(monkeypatch, RunConfig(**settings), "Loop._step", 4)
+    with pytest.raises(ValueError, match="a run with other learning_rate was begun here.*--resume never"):
+        train(RunConfig(**{**settings, "learning_rate": 1e-3}), progress=False)
+    train(RunConfig(**{**settings, "learning_rate": 1e-3, "resume": "never", "epochs": 1}), progress=False)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_its_samples(settings, monkeypatch):
+    import trainer.loop as module
+
+    original, calls = module.train_step, []
+
+    def poisoned(*arguments):
+        losses, norm = original(*arguments)
+        calls.append(None)
+        return ({**losses, "task_loss": torch.tensor(float("nan"))}, norm) if len(calls) == 3 else (losses, norm)
+
+    monkeypatch.setattr(module, "train_step", poisoned)
+    config = RunConfig(**{**settings, "log_every": 5})
+    with pytest.raises(FloatingPointError, match="step 3: a loss or the gradient is NaN or infinite"):
+        train(config, progress=False)
+    bad = json.loads((run_folder(config, 1) / "bad-batch-0.json").read_text())
+    assert bad["step"] == 3 and bad["losses"]["task_loss"] == "nan" and len(bad["ids"]) == 8
+    assert all(name.split("/")[1] == "train" for name in bad["ids"])

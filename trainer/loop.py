@@ -1,0 +1,198 @@
+"""The loop of one training: steps, log, validation, states.
+
+What is random comes from the seed alone (`trainer/batching.py`) or, in the layers, from torch's generator, which a state
+holds: a run that is killed and resumed ends with the weights of one that was not, bit for bit on a CPU.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from modeling_unimse import UniMSEProcessor
+from trainer.arguments import RunConfig
+from trainer.batching import EpochBatches
+from trainer.checkpointing import BEST, save_checkpoint, write_json
+from trainer.data import Indexed, UtteranceDataset
+from trainer.evaluation import predict, score
+from trainer.state import Progress, save_state
+from trainer.step import train_step
+
+
+@dataclass
+class Loop:
+    """Trains until the last epoch, or until `patience` ends it.
+
+    Args:
+        config: of the run.
+        folder: of the run and seed.
+        accelerator: of all processes; model, optimizer are prepared by it, and the schedule is registered with it.
+        model, optimizer, scheduler: what is trained, and how.
+        loader: training batches, on the CPU.
+        batches: which samples they hold.
+        samples: the training data, to name samples.
+        processor: saved with the best checkpoint.
+        validation: datasets that choose the best checkpoint.
+        progress: where the training is.
+        show: whether there is a progress bar.
+    """
+
+    config: RunConfig
+    folder: Path
+    accelerator: Accelerator
+    model: torch.nn.Module
+    optimizer: Any
+    scheduler: Any
+    loader: DataLoader
+    batches: EpochBatches
+    samples: Indexed
+    processor: UniMSEProcessor
+    validation: dict[str, UtteranceDataset]
+    progress: Progress
+    show: bool = True
+
+    def run(self) -> None:
+        """Go on from `progress` to the end."""
+        self._unread: list[tuple[int, dict, list[int]]] = []  # losses of the last steps that were not looked at yet
+        with tqdm(
+            total=self.config.epochs * self.steps_an_epoch,
+            initial=self.progress.step,
+            desc=self.folder.parent.name,
+            unit="step",
+            disable=not (self.show and self.accelerator.is_main_process),
+        ) as self.bar:
+            while not self.progress.done:
+                self._epoch()
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimisation steps an epoch."""
+        return -(-len(self.batches) // self.config.gradient_accumulation)
+
+    def _epoch(self) -> None:
+        self.model.train()
+        self.batches.set_epoch(self.progress.epoch, self.progress.batch)
+        self._clock, self._tokens = time.monotonic(), 0
+        for group in _groups(self.loader, self.config.gradient_accumulation):
+            self._step(group)
+            is_last = self.progress.batch == len(self.batches)
+            if self._due(self.config.save_every) and not is_last:
+                self._save()
+        self._read_losses()
+        self._end_epoch()
+
+    def _step(self, group: Sequence[dict]) -> None:
+        ids = [index for batch in group for index in batch["sample_index"].tolist()]
+        self._tokens += sum(int(batch["attention_mask"].sum()) for batch in group)
+        batches = [send_to_device(batch, self.accelerator.device) for batch in group]
+        losses, norm = train_step(
+            self.accelerator, self.model, self.optimizer, self.scheduler, batches, self.config.max_grad_norm
+        )
+        self.progress.step += 1
+        self.progress.batch += len(group)
+        self._unread.append((self.progress.step, {**losses, "grad_norm": norm}, ids))
+        if self._due(self.config.log_every):
+            self._read_losses()
+        self.bar.update()
+
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self.progress.step % every == 0
+
+    def _read_losses(self) -> None:
+        """Look at the losses since the last time: stop at one that is no number, log their means.
+
+        Reading waits for the device, so it is not done at every step.
+        """
+        values: dict[str, list[float]] = {}
+        for step, terms, ids in self._unread:
+            read = {name: float(value) for name, value in terms.items()}
+            if not all(map(math.isfinite, read.values())):
+                self._stop_at(step, read, ids)
+            for name, value in read.items():
+                values.setdefault(name, []).append(value)
+                self.progress.totals[name] = self.progress.totals.get(name, 0.0) + value
+        if not self._unread:
+            return
+        self.progress.steps += len(self._unread)
+        self._unread = []
+        means = {name: sum(found) / len(found) for name, found in values.items()}
+        speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
+        rates = {f"learning_rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        self._log(
+            {"step": self.progress.step, "epoch": self.progress.epoch, **means, **rates, "tokens/s": round(speed)}
+        )
+        self.bar.set_postfix({"loss": f"{means['loss']:.3f}", "tokens/s": f"{speed:.0f}"})
+
+    def _stop_at(self, step: int, losses: dict[str, float], ids: Sequence[int]) -> None:
+        """Leave the batch behind by name, then stop."""
+        path = self.folder / f"bad-batch-{self.accelerator.process_index}.json"
+        shown = {name: value if math.isfinite(value) else str(value) for name, value in losses.items()}
+        write_json(path, {"step": step, "losses": shown, "ids": [self.samples.rows[index]["id"] for index in ids]})
+        raise FloatingPointError(
+            f"step {step}: a loss or the gradient is NaN or infinite ({shown}); its samples are named in {path}. Look at "
+            "their features, or lower the learning rates"
+        )
+
+    def _end_epoch(self) -> None:
+        progress, config = self.progress, self.config
+        is_last = progress.epoch == config.epochs
+        validated = is_last or progress.epoch % config.evaluate_every == 0
+        if validated:
+            self._validate()
+        progress.done = is_last or (config.patience is not None and progress.since_best >= config.patience)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.totals, progress.steps = {}, 0
+        if validated or self._due(config.save_every):
+            self._save()
+
+    def _validate(self) -> None:
+        bare = self.accelerator.unwrap_model(self.model)
+        config, progress = self.config, self.progress
+        rows = predict(
+            bare, self.processor, self.validation, self.accelerator, config.modalities, config.eval_batch_size, False
+        )
+        metrics = score(rows)["metrics"]
+        value = selection_value(metrics, config)
+        is_best = progress.best is None or value > progress.best
+        if is_best:
+            progress.best, progress.best_step, progress.since_best = value, progress.step, 0
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.folder / BEST, bare, self.processor)
+        else:
+            progress.since_best += 1
+        losses = {name: total / progress.steps for name, total in progress.totals.items()}
+        self._log({"step": progress.step, "epoch": progress.epoch, **losses, "best": is_best, "metrics": metrics})
+        self.bar.set_postfix({config.metric: f"{abs(value):.3f}", "loss": f"{losses['loss']:.3f}"})
+
+    def _save(self) -> None:
+        self._read_losses()
+        save_state(self.folder, self.accelerator, self.progress, self.config.keep_last)
+
+    def _log(self, line: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+
+
+def selection_value(metrics: dict, config: RunConfig) -> float:
+    """The validation metric, larger = better; one that has no value (a correlation of constants) loses to any other."""
+    value = metrics[config.metric]
+    if value is None:
+        return -math.inf
+    return value if config.greater_is_better else -value
+
+
+def _groups(loader, size: int) -> Iterator[list[dict]]:
+    batches = iter(loader)
+    while group := list(islice(batches, size)):
+        yield group

@@ -1,0 +1,137 @@
+"""Training states: everything a killed run needs to go on as if nothing had happened.
+
+    state-00000120/          after 120 optimisation steps
+        model.safetensors optimizer.bin random_states_<process>.pkl ...      as accelerate writes them
+        progress-<process>.json                                              where the training is (`Progress`)
+        whole.json           size and digest of every other file; written last
+
+A state is written aside and renamed; one whose files do not fit `whole.json` is broken and passed over by name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelerate import Accelerator
+
+PREFIX = "state-"
+_WHOLE = "whole.json"
+
+
+@dataclass
+class Progress:
+    """Where a training is.
+
+    Args:
+        epoch: from 1.
+        batch: micro-batches of the epoch that are done, on each process.
+        step: optimisation steps that are done.
+        best, best_step: best validation value (larger = better) and its step; `None` before the first validation.
+        since_best: validations since then.
+        done: whether the last epoch, or patience, has ended.
+        totals, steps: sums of the loss terms over the steps of this epoch on this process, and their number.
+    """
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    since_best: int = 0
+    done: bool = False
+    totals: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+
+
+def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_last: int) -> Path:
+    """Write the state of all processes to `folder/state-<step>`, then remove all but the `keep_last` newest ones."""
+    path = folder / f"{PREFIX}{progress.step:08d}"
+    partial = path.with_name(f"{path.name}.partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    _write_json(partial / f"progress-{accelerator.process_index}.json", dataclasses.asdict(progress))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        _write_json(partial / _WHOLE, _contents(partial))
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+        for old in sorted(states(folder))[:-keep_last]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return path
+
+
+def load_state(path: Path, accelerator: Accelerator) -> Progress:
+    """Put model, optimizer, schedule and random generators back; returns where the training was.
+
+    Raises:
+        ValueError: the state was written by another number of processes.
+    """
+    own = path / f"progress-{accelerator.process_index}.json"
+    written = len(list(path.glob("progress-*.json")))
+    if written != accelerator.num_processes:
+        raise ValueError(
+            f"{path}: was written by {written} processes, there are {accelerator.num_processes}; resume with as many, "
+            "or start again with --resume never"
+        )
+    accelerator.load_state(str(path))
+    return Progress(**json.loads(own.read_text(encoding="utf-8")))
+
+
+def newest_state(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole state of a run folder, and a line for each newer one that is broken."""
+    broken = []
+    for path in sorted(states(folder), reverse=True):
+        problem = _problem(path)
+        if problem is None:
+            return path, broken
+        broken.append(f"{path}: {problem}")
+    return None, broken
+
+
+def states(folder: Path) -> Iterator[Path]:
+    """The states of a run folder that have their final name."""
+    return (path for path in folder.glob(f"{PREFIX}*") if path.is_dir() and path.suffix != ".partial")
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a kill left half written."""
+    for path in folder.glob(f"{PREFIX}*.partial"):
+        shutil.rmtree(path)
+
+
+def _problem(path: Path) -> str | None:
+    """What is wrong with a state, or `None`."""
+    try:
+        wanted = json.loads((path / _WHOLE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{_WHOLE} is missing or cut off"
+    found = _contents(path)
+    wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    return f"{', '.join(wrong[:3])}: missing, added or changed" if wrong else None
+
+
+def _contents(path: Path) -> dict[str, list]:
+    """File -> size and SHA-256, of everything but the list itself."""
+    return {
+        file.relative_to(path).as_posix(): [file.stat().st_size, _digest(file)]
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != _WHOLE
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
