@@ -49,7 +49,8 @@ def is_finished(folder: Path, config: RunConfig) -> bool:
         return True
     changed = ", ".join(changed_fields(folder, config)) or "none, but resume is never"
     raise FileExistsError(
-        f"{folder}: a finished run stands here (changed since: {changed}); give another --run NAME, or pass --overwrite true"
+        f"{folder}: a finished run stands here (changed since: {changed}); give another --run NAME, or pass "
+        "--overwrite true"
     )
 
 

@@ -269,7 +269,7 @@ class Collator:
 
 
 class Indexed(Dataset):
-    """`(key, sample)` of several datasets joined, so that results find their rows again; a key is a place or a `Draw`."""
+    """`(key, sample)` of several datasets joined; a key is a place, by which results find their rows, or a `Draw`."""
 
     def __init__(self, datasets: Mapping[str, UtteranceDataset]):
         self.joined = ConcatDataset(datasets.values())

@@ -1,7 +1,7 @@
 """The loop of one training: steps, log, validation, states.
 
-What is random comes from the seed alone (`trainer/batching.py`) or, in the layers, from torch's generator, which a state
-holds: a run that is killed and resumed ends with the weights of one that was not, bit for bit on a CPU.
+What is random comes from the seed alone (`trainer/batching.py`) or, in the layers, from torch's generator, which a
+state holds: a run that is killed and resumed ends with the weights of one that was not, bit for bit on a CPU.
 """
 
 import json
@@ -111,21 +111,21 @@ class Loop:
     def _read_losses(self) -> None:
         """Look at the losses since the last time: stop at one that is no number, log their means.
 
-        Reading waits for the device, so it is not done at every step.
+        Reading waits for the device and for the other processes, so it is not done at every step.
         """
-        values: dict[str, list[float]] = {}
-        for step, terms, ids in self._unread:
-            read = {name: float(value) for name, value in terms.items()}
-            if not all(map(math.isfinite, read.values())):
-                self._stop_at(step, read, ids)
-            for name, value in read.items():
-                values.setdefault(name, []).append(value)
-                self.progress.totals[name] = self.progress.totals.get(name, 0.0) + value
         if not self._unread:
             return
+        names = list(self._unread[0][1])
+        found = torch.stack([torch.stack([terms[name].float() for name in names]) for _, terms, _ in self._unread])
+        found = self.accelerator.reduce(found, "mean").double().cpu()  # (steps, terms)
+        for (step, _, ids), row in zip(self._unread, found.tolist(), strict=True):
+            if not all(map(math.isfinite, row)):
+                self._stop_at(step, dict(zip(names, row, strict=True)), ids)
+        for name, total in zip(names, found.sum(0).tolist(), strict=True):
+            self.progress.totals[name] = self.progress.totals.get(name, 0.0) + total
         self.progress.steps += len(self._unread)
         self._unread = []
-        means = {name: sum(found) / len(found) for name, found in values.items()}
+        means = dict(zip(names, found.mean(0).tolist(), strict=True))
         speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
         self._log(
@@ -134,13 +134,13 @@ class Loop:
         self.bar.set_postfix({"loss": f"{means['loss']:.3f}", "tokens/s": f"{speed:.0f}"})
 
     def _stop_at(self, step: int, losses: dict[str, float], ids: Sequence[int]) -> None:
-        """Leave the batch behind by name, then stop."""
+        """Leave this process's samples of the step behind by name, then stop, as all processes do."""
         path = self.folder / f"bad-batch-{self.accelerator.process_index}.json"
         shown = {name: value if math.isfinite(value) else str(value) for name, value in losses.items()}
         write_json(path, {"step": step, "losses": shown, "ids": [self.samples.rows[index]["id"] for index in ids]})
         raise FloatingPointError(
-            f"step {step}: a loss or the gradient is NaN or infinite ({shown}); its samples are named in {path}. Look at "
-            "their features, or lower the learning rates"
+            f"step {step}: a loss or the gradient is NaN or infinite ({shown}); its samples are named in {path}. Look "
+            "at their features, or lower the learning rates"
         )
 
     def _end_epoch(self) -> None:

@@ -1,33 +1,88 @@
-"""Two processes train one model and evaluate every sample exactly once."""
+"""Two processes train the model that one trains on batches of twice the size, and evaluate every sample once."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
+
+from trainer.arguments import RunConfig
+from trainer.checkpointing import BEST
+from trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
+needs_two = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
-def test_two_processes_share_a_run(run_settings, tmp_path):
-    config = tmp_path / "two.yaml"
-    config.write_text(yaml.safe_dump({**run_settings, "epochs": 1}))
+def start_two(settings: dict, folder: Path) -> subprocess.Popen:
+    config = folder / "two.yaml"
+    config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
-    done = subprocess.run(
-        [*command, "-m", "trainer.train", str(config)], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    folder = tmp_path / "runs" / "tiny" / "seed-1"
-    assert json.loads((folder / "environment.json").read_text())["processes"] == 2
-    ids = datasets.Dataset.from_parquet(str(folder / "predictions.parquet"))["id"]
+    environment["HF_DATASETS_CACHE"] = str(folder / "cache")
+    command += ["-m", "trainer.train", str(config)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
+
+
+def train_in_two(settings: dict, folder: Path) -> str:
+    """What it printed."""
+    process = start_two(settings, folder)
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return out
+
+
+def kill_in_two(settings: dict, folder: Path, wanted: Path) -> None:
+    """Kills all processes as soon as a state is there."""
+    process = start_two(settings, folder)
+    while not wanted.exists():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    subprocess.run(["pkill", "-9", "-f", str(folder / "two.yaml")], check=False)  # torchrun's workers have own groups
+    process.communicate()
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@needs_two
+def test_two_processes_are_one_with_the_doubled_batch(run_settings, tmp_path):
+    """Losses over 20 steps, contrastive ones with gathered negatives among them; then every test sample, once."""
+    settings = {**run_settings, "epochs": 7, "log_every": 1, "evaluate_every": 7}
+    train_in_two({**settings, "run": "two", "batch_size": 8}, tmp_path)
+    two = tmp_path / "runs" / "two" / "seed-1"
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+    (path,) = train(RunConfig(**{**settings, "run": "one", "batch_size": 16}), progress=False)
+    steps = [[line for line in logged(folder) if "grad_norm" in line] for folder in (path.parent, two)]
+    assert len(steps[0]) == len(steps[1]) >= 20
+    for one, other in zip(*steps, strict=True):
+        for name in ("loss", "task_loss", "audio_contrastive_loss", "visual_contrastive_loss"):
+            assert other[name] == pytest.approx(one[name], abs=1e-5), (name, one["step"])
+    ids = datasets.Dataset.from_parquet(str(two / "predictions.parquet"))["id"]
     assert sorted(ids) == sorted(f"{name}/test/{index}" for name in ("mosi", "meld") for index in range(10))
-    log = [line for line in (folder / "log.jsonl").read_text().splitlines() if "metrics" in line]
-    assert len(log) == 1
+
+
+@needs_two
+def test_two_processes_go_on_where_they_were_killed(run_settings, tmp_path):
+    model = {**run_settings["model"]}
+    model["text_config"] = {**model["text_config"], "dropout_rate": 0.1}
+    settings = {**run_settings, "model": model, "epochs": 2, "save_every": 2, "batch_size": 4}
+    train_in_two({**settings, "run": "straight"}, tmp_path)
+    killed = {**settings, "run": "killed"}
+    kill_in_two(killed, tmp_path, tmp_path / "runs" / "killed" / "seed-1" / "state-00000004")
+    assert "going on from" in train_in_two(killed, tmp_path)
+    straight, resumed = (
+        load_file(tmp_path / "runs" / run / "seed-1" / BEST / "model.safetensors") for run in ("straight", "killed")
+    )
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
