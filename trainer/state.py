@@ -1,7 +1,7 @@
 """Training states: everything a killed run needs to go on as if nothing had happened.
 
     state-00000120/          after 120 optimisation steps
-        model.safetensors optimizer.bin random_states_<process>.pkl ...      as accelerate writes them
+        pytorch_model.bin optimizer.bin random_states_<process>.pkl ...      as accelerate writes them
         progress-<process>.json                                              where the training is (`Progress`)
         whole.json           size and digest of every other file; written last
 
@@ -56,7 +56,7 @@ def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
+    accelerator.save_state(str(partial), safe_serialization=False)  # safetensors warns of the tied embeddings
     _write_json(partial / f"progress-{accelerator.process_index}.json", dataclasses.asdict(progress))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:

@@ -134,7 +134,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
     steps = -(-len(batches) // config.gradient_accumulation) * config.epochs
     model.to(accelerator.device)
     if config.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable()
     optimizer, scheduler = build_optimizer(model, config, steps)
     if config.compile:
         model = torch.compile(model, dynamic=True)

@@ -118,9 +118,9 @@ def test_states_are_rotated_and_broken_ones_passed_over_by_name(settings, monkey
     folder = run_folder(config, 1)
     older, newer = sorted(states(folder))
     assert [older.name, newer.name] == ["state-00000008", "state-00000010"]
-    weights = newer / "model.safetensors"
+    weights = newer / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-10])
-    assert newest_state(folder) == (older, [f"{newer}: model.safetensors: missing, added or changed"])
+    assert newest_state(folder) == (older, [f"{newer}: pytorch_model.bin: missing, added or changed"])
     (newer / "whole.json").write_text("{")
     assert newest_state(folder)[1] == [f"{newer}: whole.json is missing or cut off"]
     train(config, progress=False)

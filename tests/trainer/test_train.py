@@ -273,3 +273,26 @@ def test_splits_that_are_missing_are_named(run_settings, prepared):
         parquet_path(folder, "validation").unlink()
     with pytest.raises((ValueError, FileNotFoundError), match="validation"):
         train(RunConfig(**run_settings), progress=False)
+
+
+@pytest.mark.parametrize("changes", [{"data_workers": 2}, {"activation_checkpointing": True}, {"log_every": 1}])
+def test_how_a_run_is_carried_out_does_not_change_it(run_settings, changes):
+    settings = {**run_settings, "modality_dropout": 0.3, "augmentation": {"noise": 0.2}}
+    logs = []
+    for name, more in (("plain", {}), ("changed", changes)):
+        (path,) = train(RunConfig(**{**settings, "run": name, **more}), progress=False)
+        logs.append(validations(path.parent))
+    for plain, changed in zip(*logs, strict=True):
+        assert changed["task_loss"] == pytest.approx(plain["task_loss"], rel=1e-6)
+        assert changed["metrics"] == plain["metrics"]
+
+
+def test_datasets_are_weighted_as_the_config_says(run_settings):
+    changes = {"mixing": {"by": "weights", "weights": {"mosi": 3, "meld": 1}}, "epochs": 1}
+    (path,) = train(RunConfig(**{**run_settings, **changes}), progress=False)
+    assert yaml.safe_load((path.parent / "config.yaml").read_text())["mixing"]["weights"] == {"mosi": 3, "meld": 1}
+    with pytest.raises(ValueError, match="mixing.weights: expected the datasets mosi, meld, got mosi"):
+        train(
+            RunConfig(**{**run_settings, "run": "x", "mixing": {"by": "weights", "weights": {"mosi": 3}}}),
+            progress=False,
+        )
