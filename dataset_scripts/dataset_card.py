@@ -1,5 +1,6 @@
 """The dataset card of a prepared folder, made from its report alone."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,17 +106,17 @@ Every config has the same rows in the same order; they differ in their features 
 
 
 def _yaml_head(name: str, title: str, report: Mapping[str, Any], version: str) -> str:
-    lines = ["---", f"pretty_name: {title}", f"version: {version}", "license: other"]
+    lines = ["---", f"pretty_name: {json.dumps(title)}", f"version: {version}", "license: other"]
     if name in NAMES:
         lines += ["language:", "- en"]
     lines += ["task_categories:", "- text-classification", "- audio-classification", "- video-classification"]
     lines += ["tags:", "- unimse", "- multimodal", "- sentiment-analysis", "- emotion-recognition", "configs:"]
     for place, config in enumerate(report["feature_sets"]):
-        lines += [f"- config_name: {config}", "  description: content 000000000000"]
+        lines += [f"- config_name: {json.dumps(config)}", "  description: content 000000000000"]
         lines += ["  default: true"] * (place == 0) + ["  data_files:"]
         for split in SPLITS:
             if split in report["splits"]:
-                lines += [f"  - split: {split}", f"    path: data/{config}/{split}-*.parquet"]
+                lines += [f"  - split: {split}", f"    path: {json.dumps(f'data/{config}/{split}-*.parquet')}"]
     return "\n".join([*lines, "---"])
 
 
@@ -154,12 +155,9 @@ def _features_section(sets: Mapping[str, Any]) -> str:
             seen = f"{facts['frames']['with_face']} of {facts['frames']['sampled']} sampled frames"
             lines.append(f"In `{config}`, {seen} show a face; the others are left out of the sequences.")
         if facts["cells_repaired"] or facts["steps_dropped"]:
-            repaired = (
-                f"{facts['cells_repaired']} cells that held NaN or infinity now hold their column's mean over the"
-            )
-            lines.append(
-                f"In `{config}`, {repaired} utterance; {facts['steps_dropped']} steps without a finite cell left."
-            )
+            repaired = f"{facts['cells_repaired']} cells that held NaN or infinity now hold their column's mean"
+            dropped = f"{facts['steps_dropped']} steps without a value are left out"
+            lines.append(f"In `{config}`, {repaired}; {dropped} (prepare-report.json).")
     return "\n".join(lines)
 
 

@@ -138,7 +138,10 @@ class TimmNetwork(_TorchNetwork):
         data = timm.data.resolve_model_data_config(self._module)
         self.size, self.side = int(self._module.num_features), int(data["input_size"][-1])
         mean, std = ([float(value) for value in data[key]] for key in ("mean", "std"))
-        self.settings = {"name": f"timm:{name}", "architecture": self._module.pretrained_cfg.get("architecture")}
+        self.settings = {
+            "name": f"timm:{without_path(name)}",
+            "architecture": self._module.pretrained_cfg.get("architecture"),
+        }
         self.settings |= {"side": self.side, "mean": mean, "std": std}
         self.versions = {package: version(package) for package in ("timm", "torch", "pillow")}
         self.digest = _state_digest(self._module)
@@ -218,7 +221,10 @@ class TransformersNetwork(_TorchNetwork):
         mean, std = _transformers_scaling(preprocessing)
         size = preprocessing.get("size", {})
         self.side = int(size.get("height", self._module.config.image_size) if isinstance(size, Mapping) else size)
-        self.settings = {"name": f"transformers:{name}", "architecture": _config_digest(self._module.config)}
+        self.settings = {
+            "name": f"transformers:{without_path(name)}",
+            "architecture": _config_digest(self._module.config),
+        }
         self.settings |= {"side": self.side, "mean": mean, "std": std}
         self.versions = {package: version(package) for package in ("transformers", "torch", "pillow")}
         self.digest = _state_digest(self._module)
@@ -226,7 +232,7 @@ class TransformersNetwork(_TorchNetwork):
     def _load(self) -> torch.nn.Module:
         from transformers import AutoModel
 
-        return AutoModel.from_pretrained(self._name, dtype=torch.float32)
+        return AutoModel.from_pretrained(self._name, dtype=torch.float32, trust_remote_code=False)
 
     def _preprocessing(self) -> dict[str, Any]:
         from transformers.utils import cached_file
@@ -323,6 +329,12 @@ class EmotiEffLibNetwork:
 
 def _emotiefflib_file(name: str) -> Path:
     return Path.home() / ".emotiefflib" / f"{name}.onnx"
+
+
+def without_path(name: str) -> str:
+    """A Hub name as it is; of a path, alone or behind an `@`, the last two parts: no place on a machine is told."""
+    before, at, path = name.rpartition("@")
+    return before + at + "/".join(Path(path).resolve().parts[1:][-2:]) if Path(path).exists() else name
 
 
 def _state_digest(module: torch.nn.Module) -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from dataset_scripts.publish import content_stamps, parquet_files
+from dataset_scripts.publish import LABEL_REPORT, content_stamps, refuse_half_labelled, stamp_card
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _VERSION = re.compile(r"^version: (\d+)\.(\d+)\.(\d+)$", re.MULTILINE)
@@ -37,6 +37,19 @@ def resolve_folder(source: Path | str) -> Path:
         ) from error
 
 
+def check_repo_name(repo: str) -> None:
+    """Raise a `ValueError` unless `repo` can name a repository of somebody: `owner/name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ValueError(f"{repo}: expected owner/name of a Hub repository ({_line(error)})") from error
+    if repo.count("/") != 1:
+        raise ValueError(f"{repo}: expected owner/name of a Hub repository")
+
+
 def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[str, str]:
     """Push a prepared folder to a Hub dataset, in one commit that replaces the files of an earlier push.
 
@@ -59,7 +72,9 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
     from huggingface_hub import HfApi
 
     folder, api = Path(folder), HfApi()
-    parquet_files(folder)
+    check_repo_name(repo)
+    refuse_half_labelled(folder)
+    stamp_card(folder)  # whatever was changed since: the version must follow the content
     try:
         api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         version = _next_version(_card(folder), _remote_card(api, repo))
@@ -70,7 +85,7 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
             folder_path=folder,
             commit_message=f"Version {version}",
             ignore_patterns=["*.partial", ".*"],
-            delete_patterns=["data/**", "*.json"],
+            delete_patterns=["data/**", "*.json", *LABEL_REPORT],
         )
         api.create_tag(repo, tag=f"v{version}", repo_type="dataset", exist_ok=True)
     except (OSError, ValueError, HTTPError) as error:

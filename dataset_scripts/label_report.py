@@ -17,7 +17,6 @@ import numpy as np
 from dataset_scripts.donors import DONOR_POLARITIES, SOURCES, AssignedLabel, DonatedEmotion
 from modeling_unimse.universal_label_unimse import EMOTIONS, POLARITIES
 
-REPORT_FILES = ("labels.png", "label-pairs.md", "labels.json")  # labels.json last: it says that labels are finished
 _PAIRS_SEED, _PAIRS = 0, 20
 _BINS, _RANGE = 20, (-1.0, 1.0)
 _GIVERS = {
@@ -134,7 +133,7 @@ def _random_pairs(rows, labels, texts) -> list[dict[str, Any]]:
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> None:
-    """Write REPORT_FILES into `folder`: the same bytes for the same report."""
+    """Write LABEL_REPORT into `folder`: the same bytes for the same report."""
     draw_report(report, folder / "labels.png")
     (folder / "label-pairs.md").write_text(pairs_table(report), encoding="utf-8")
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
@@ -161,6 +160,14 @@ def _quoted(text: str, name: str) -> str:
     text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
     name = name.replace("|", "\\|")  # a table's cell ends at a bar, even within code
     return f"{text} (`{name}`)"
+
+
+def check_drawing() -> None:
+    """Raise an `ImportError` unless the report can be drawn: before hours of embedding."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise ImportError("the report of labels is drawn with matplotlib: pip install matplotlib")
 
 
 def draw_report(report: Mapping[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 MAX_FRAMES = 16
-MAX_SECONDS = 600  # of sound or film for one utterance; bounds memory and time when a header or a cut is wrong
+MAX_SECONDS = 240  # of sound or film for one utterance: beyond it a cut is wrong; bounds memory and time
 MAX_SIDE = 4096  # pixels; a broken header can claim any size, and every frame would take that memory
 SAMPLING_RATES = (1000, 768_000)  # Hz; beyond them a header is broken, and resampling would need huge filters
 MISSING, BROKEN, TOO_LONG = "missing", "cannot be decoded", "too long"

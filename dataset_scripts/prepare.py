@@ -5,7 +5,7 @@
     OUT/features.json                   feature sets, the main one first, and what made them; null = no row has any
     OUT/prepare-report.json             what was read, kept, skipped and why
 
-All of it is first written to `OUT.partial-<process>` and moved when whole.
+It appears when it is whole (`output_folder`).
 
 A feature set is a group of features by name: `default` is made here from clips, others come with the raw files.
 """
@@ -13,11 +13,9 @@ A feature set is a group of features by name: `default` is made here from clips,
 import inspect
 import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,15 @@ from dataset_scripts.dataset_card import dataset_card
 from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors, extract_all
 from dataset_scripts.hub import resolve_folder
 from dataset_scripts.media import MediaError
+from dataset_scripts.output_folder import check_output, written_aside
 from dataset_scripts.publish import DEFAULT, stamp_card, write_split
+from dataset_scripts.ranks import is_helper
 from dataset_scripts.readers import Item, Reading, StoredSet, Tally
 from dataset_scripts.report import SplitCounts, make_report
 from dataset_scripts.schema import SPLITS, validate_example
 from dataset_scripts.schema import features as table_features
-from dataset_scripts.stored_features import StoredCounts, stored_rows, stored_spec
-from dataset_scripts.visual import VisualExtractor
+from dataset_scripts.stored_features import StoredTable, stored_spec
+from dataset_scripts.visual import VisualExtractor, check_extractor_name, visual_extractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
 LOADERS = {"mosi": mosi, "mosei": mosei, "meld": meld, "iemocap": iemocap, "custom": custom}
@@ -45,7 +45,7 @@ def prepare_dataset(
     source: Path | str,
     out: Path | str,
     *,
-    extractor: VisualExtractor | None,
+    extractor: VisualExtractor | str | None,
     features: Sequence[str] = MODALITIES,
     feature_sets: Sequence[str] | None = None,
     overwrite: bool = False,
@@ -61,7 +61,8 @@ def prepare_dataset(
         source: the raw folder, or a single file such as a pickle or a manifest, or `owner/name` of a Hub dataset that
             holds them.
         out: the folder to make.
-        extractor: of the visual features; `None` = none are made.
+        extractor: of the visual features, or its name; `None` = none are made. One that is named is loaded when the raw
+            data have a picture at all.
         features: which modalities to extract from clips: any of `audio`, `visual`.
         feature_sets: which sets to write; `None` = all: `default` where there are clips, and what the raw files bring.
         overwrite: replace an `out` that exists and is not empty.
@@ -77,16 +78,18 @@ def prepare_dataset(
     Raises:
         ValueError: an unknown name or option, bad raw data (names the item), nothing left to write.
         FileNotFoundError: the raw folder lacks what the loader needs.
-        FileExistsError: `out` is not empty.
+        FileExistsError, ValueError: see `output_folder.check_output`.
         MediaError: a bad clip, with `on_bad_clip="raise"`.
     """
     began = time.monotonic()
-    out = Path(out)
-    _check_arguments(benchmark, features, on_bad_clip, options)
-    _check_out(out, overwrite)
+    out = Path(out).resolve()
+    check_arguments(benchmark, features, on_bad_clip, options)
     source = resolve_folder(source)
+    if is_helper() and not overwrite and (out / "features.json").is_file():
+        return None  # this process comes so late that the main one has finished
+    check_output(out, source, overwrite)
     reading = read_raw(benchmark, source, **options)
-    extractors = make_extractors(features, extractor)
+    extractors = make_extractors(reading, features, extractor)
     names = choose_feature_sets(reading, extractors, feature_sets)
     clips = ClipLog(source, on_bad_clip)
     store = ClipStore(resume_folder(out))
@@ -94,14 +97,13 @@ def prepare_dataset(
     settings = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
     if not extract_all(decoded, extractors, store, **settings):
         return None
-    with _aside(out) as partial:
+    with written_aside(out) as partial:
         splits, sets = _write_sets(partial, reading, names, extractors, clips, store)
-        report = make_report(reading, splits, clips.tallies, sets)
+        report = make_report(reading, splits, clips.tallies, clips.rows, sets)
         _write_json(partial / "features.json", {name: facts["specs"] for name, facts in sets.items()})
         _write_json(partial / "prepare-report.json", report)
         (partial / "README.md").write_text(dataset_card(report), encoding="utf-8")
         stamp_card(partial)
-        _move(partial, out)
     store.remove()
     return {**report, "seconds": round(time.monotonic() - began, 2)}
 
@@ -121,10 +123,15 @@ def read_raw(benchmark: str, source: Path, **options: Any) -> Reading:
     return reading
 
 
-def make_extractors(features: Sequence[str], visual: VisualExtractor | None) -> Extractors:
-    """The extractors of the wanted modalities."""
+def make_extractors(reading: Reading, features: Sequence[str], visual: VisualExtractor | str | None) -> Extractors:
+    """The extractors of the wanted modalities; a visual one that is named is loaded if some row has a picture."""
     audio = UniMSEFeatureExtractor() if "audio" in features else None
-    return Extractors(audio, visual if "visual" in features else None)
+    if "visual" not in features:
+        return Extractors(audio, None)
+    if isinstance(visual, str):
+        check_extractor_name(visual)
+        visual = visual_extractor(visual) if any(item.visual is not None for item in reading.items) else None
+    return Extractors(audio, visual)
 
 
 def choose_feature_sets(reading: Reading, extractors: Extractors, wanted: Sequence[str] | None = None) -> list[str]:
@@ -139,6 +146,8 @@ def choose_feature_sets(reading: Reading, extractors: Extractors, wanted: Sequen
         for item in reading.items
     )
     names = [DEFAULT, *stored] if decoded or not stored else stored
+    if wanted is not None and not wanted:
+        raise ValueError(f"{reading.dataset}: expected at least one feature set of {', '.join(names)}, got none")
     for name in wanted or ():
         if name not in (DEFAULT, *stored):
             expected = ", ".join((DEFAULT, *stored))
@@ -173,6 +182,7 @@ class ClipLog:
     source: Path
     on_bad_clip: str
     tallies: dict[str, Tally] = field(default_factory=lambda: {modality: Tally() for modality in MODALITIES})
+    rows: Counter = field(default_factory=Counter)  # by reason, a row with two bad modalities counted once
     frames: Counter = field(default_factory=Counter)  # pictures looked at: `sampled`, and `with_face` of them
 
     def refuse(self, example: dict[str, Any], problems: Iterable[tuple[str, str, str]]) -> None:
@@ -188,12 +198,15 @@ class ClipLog:
         self.refuse(example, clip.problems)
         if clip.frames_with_face is not None:
             self.frames.update(sampled=clip.frames, with_face=clip.frames_with_face)
+        self.rows.update({reason for _, reason, _ in clip.problems})
         for modality, reason, detail in clip.problems:
             detail = detail.replace(f"{self.source}{os.sep}", "")
-            self.tallies[modality].add(reason, f"{example['id']}: {detail}; kept with {modality}_features=None")
+            shown = f"{example['id']}: {detail}; kept with {modality}_features=None"
+            self.tallies[modality].add(reason, shown, split=example["split"])
 
 
-def _check_arguments(benchmark: str, modalities: Sequence[str], on_bad_clip: str, options: dict[str, Any]) -> None:
+def check_arguments(benchmark: str, modalities: Sequence[str], on_bad_clip: str, options: dict[str, Any]) -> None:
+    """Raise a `ValueError` for an argument of `prepare_dataset` that no reading is needed to refuse."""
     if benchmark not in LOADERS:
         raise ValueError(f"benchmark: expected one of {', '.join(LOADERS)}, got {benchmark!r}")
     unknown = [name for name in modalities if name not in MODALITIES]
@@ -205,24 +218,6 @@ def _check_arguments(benchmark: str, modalities: Sequence[str], on_bad_clip: str
     for name in options:
         if name not in accepted:
             raise ValueError(f"{benchmark}: unknown option {name!r}; its options are: {', '.join(accepted) or 'none'}")
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise FileExistsError(f"{out} exists and is not empty; name another folder or pass --overwrite")
-
-
-@contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write in; what is left of it is removed."""
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_sets(
@@ -267,10 +262,8 @@ def _write_default(
 
 
 def _write_stored(folder: Path, reading: Reading, stored: StoredSet) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = StoredCounts()
-    splits = _write_splits(
-        folder, reading, stored.name, stored.sizes, lambda items: stored_rows(items, stored, found), "row"
-    )
+    found = StoredTable(stored, reading.items)
+    splits = _write_splits(folder, reading, stored.name, stored.sizes, found.examples, "row")
     facts = {
         "source": stored.source,
         "specs": stored_spec(stored),
@@ -313,15 +306,3 @@ def _counted(rows: Iterable[dict], counts: SplitCounts, progress) -> Iterator[di
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _move(partial: Path, out: Path) -> None:
-    """Put the finished folder in place; an older one goes only when the new one stands."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not out.exists():
-        partial.rename(out)
-        return
-    old = out.with_name(f"{out.name}.old-{os.getpid()}")
-    out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old)

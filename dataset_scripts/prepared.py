@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_scripts.hub import resolve_folder
-from dataset_scripts.publish import parquet_files, read_features
+from dataset_scripts.publish import parquet_files, read_features, refuse_half_labelled
 from dataset_scripts.schema import FEATURE_COLUMNS, MODALITIES, SPLITS
 
 
@@ -20,9 +20,10 @@ def load_prepared(source: Path | str, sets: Sequence[str] | None = None):
 
     Raises:
         FileNotFoundError: no prepared dataset there.
-        ValueError: no such feature set; names those there are.
+        ValueError: no such feature set (names those there are); labelling was cut short; a file that is damaged.
     """
     folder = resolve_folder(source)
+    refuse_half_labelled(folder)
     origin = choose_sets(folder, sets)
     tables = {name: _load_set(folder, name) for name in dict.fromkeys(origin.values())}
     main = next(iter(tables.values()))

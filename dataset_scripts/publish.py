@@ -18,10 +18,12 @@ from dataset_scripts.schema import SPLITS
 
 ROWS_A_GROUP = 256  # about 15 MB of features: what a reader must hold to give one row
 BYTES_A_FILE = 500_000_000  # about: larger splits become several files, which several readers can share
+LABEL_REPORT = ("labels.png", "label-pairs.md", "labels.json")  # labels.json last: it says that labels are finished
+LABELS_ASIDE = ".labels.partial"
 DEFAULT = "default"  # the feature set that is extracted from media
 
 _STAMP = re.compile(r"(?<=^  description: content )[0-9a-f]{12}$", re.MULTILINE)
-_CONFIG = re.compile(r"^- config_name: (.+)$", re.MULTILINE)
+_CONFIG = re.compile(r'^- config_name: "?(.+?)"?$', re.MULTILINE)
 
 
 def parquet_path(folder: Path, split: str, config: str = DEFAULT, number: int = 0, count: int = 1) -> Path:
@@ -56,7 +58,19 @@ def read_features(folder: Path) -> dict[str, dict[str, Any]]:
     path = Path(folder) / "features.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found: {folder} is not a prepared dataset; make it with `unimse prepare`")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        sets = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); prepare the dataset again") from error
+    if not isinstance(sets, dict) or not sets or not all(isinstance(specs, dict) for specs in sets.values()):
+        raise ValueError(f"{path}: expected feature sets with what made them; prepare the dataset again")
+    return sets
+
+
+def refuse_half_labelled(folder: Path) -> None:
+    """Raise a `ValueError` where `unimse label` was cut short: some files may have new labels and others old ones."""
+    if (Path(folder) / LABELS_ASIDE).exists() and not (Path(folder) / LABEL_REPORT[-1]).is_file():
+        raise ValueError(f"{folder}: labelling was cut short, its labels may be mixed; run `unimse label` again")
 
 
 def write_split(

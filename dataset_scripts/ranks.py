@@ -15,6 +15,11 @@ POLL_SECONDS = 1.0
 STALL_SECONDS = 1500.0  # longer than a clip that hangs takes, twice over
 
 
+def is_helper() -> bool:
+    """Whether this process only helps the main one of a distributed run."""
+    return os.environ.get("RANK", "0") != "0"
+
+
 @dataclass
 class Ranks:
     """This process among those of a run.

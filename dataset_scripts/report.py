@@ -1,6 +1,7 @@
 """What `prepare` reports: counts by split, and every difference from the published numbers with its reason."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from dataset_scripts.extraction import CRASHED, WRONGLY_CUT
@@ -38,13 +39,16 @@ class SplitCounts:
         }
 
 
-def make_report(reading: Reading, splits: dict, clips: dict[str, Tally], sets: dict[str, dict]) -> dict[str, Any]:
+def make_report(
+    reading: Reading, splits: dict, clips: dict[str, Tally], clip_rows: Mapping[str, int], sets: dict[str, dict]
+) -> dict[str, Any]:
     """The content of prepare-report.json.
 
     Args:
         reading: what the loader read.
         splits: counts of the main feature set by split.
         clips: modality -> clips that gave no features, by reason.
+        clip_rows: reason -> rows that it cost one modality or both.
         sets: feature set -> its `source`, `specs`, `rows`, `cells_repaired`, `steps_dropped`, `problems`.
     """
     kept = {split: splits.get(split, {"rows": 0})["rows"] for split in SPLITS}
@@ -58,7 +62,7 @@ def make_report(reading: Reading, splits: dict, clips: dict[str, Tally], sets: d
         "layout": reading.layout,
         "rows_read": reading.rows_read,
         "rows_kept": len(reading.items),
-        "summary": _summary(reading, empty_text, clips, sets),
+        "summary": _summary(reading, empty_text, clip_rows, sets),
         "splits": splits,
         "skipped": reading.skipped.as_dict(),
         "notes": {**reading.notes.as_dict(), **empty_text.as_dict()},
@@ -80,7 +84,7 @@ def _encodable(value: Any) -> Any:
     return [_encodable(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _summary(reading: Reading, empty_text: Tally, clips: dict[str, Tally], sets: dict[str, dict]) -> dict[str, int]:
+def _summary(reading: Reading, empty_text: Tally, clip_rows: Mapping, sets: dict[str, dict]) -> dict[str, int]:
     """The counts that every preparation has, zeros included."""
     skipped = reading.skipped.as_dict()
     counts = {
@@ -89,31 +93,40 @@ def _summary(reading: Reading, empty_text: Tally, clips: dict[str, Tally], sets:
         "empty_text": empty_text.count("rows without text"),
     }
     for name, reasons in CLIP_REASONS.items():
-        counts[f"clips_{name}"] = sum(tally.count(reason) for tally in clips.values() for reason in reasons)
+        counts[f"clips_{name}"] = sum(clip_rows.get(reason, 0) for reason in reasons)
     for name in ("cells_repaired", "steps_dropped"):
         counts[name] = sum(facts[name] for facts in sets.values())
     return counts
 
 
 def _explanation(reading: Reading, kept: dict[str, int]) -> list[str]:
-    """A line for each split whose rows are not as many as published: what of the difference is known."""
+    """A line for each split whose rows are not as many as published: what of the difference is known.
+
+    Published counts are of rows within the label set, each once: rows outside it and repeats explain no difference.
+    """
     lines = []
+    reasons = reading.skipped.as_dict()
     for split, published in reading.expected.items():
         if kept[split] == published:
             continue
-        skipped = {reason: e["splits"].get(split, 0) for reason, e in reading.skipped.as_dict().items()}
-        reasons = [f"{count} skipped ({reason})" for reason, count in skipped.items() if count]
-        missing = published - kept[split] - sum(skipped.values())
+        skipped = {reason: entry["splits"].get(split, 0) for reason, entry in reasons.items()}
+        counted = {reason: count for reason, count in skipped.items() if count and not _is_never_published(reason)}
+        parts = [f"{count} skipped ({reason})" for reason, count in counted.items()]
+        missing = published - kept[split] - sum(counted.values())
         if missing > 0:
-            reasons.append(f"{missing} are not in the raw files")
+            parts.append(f"{missing} are not in the raw files")
         elif missing < 0:
-            reasons.append(f"the raw files hold {-missing} labelled rows more than published")
-        lines.append(f"{split}: {kept[split]} rows, published {published}: " + ", ".join(reasons))
+            parts.append(f"the raw files hold {-missing} labelled rows more than published")
+        besides = [f"{count} {reason}" for reason, count in skipped.items() if count and _is_never_published(reason)]
+        left_out = f"; besides, left out: {', '.join(besides)}" if besides else ""
+        lines.append(f"{split}: {kept[split]} rows, published {published}: {', '.join(parts)}{left_out}")
     unplaced = [
-        f"{e['splits'][ANY_SPLIT]} rows of no split ({name})"
-        for name, e in reading.skipped.as_dict().items()
-        if ANY_SPLIT in e["splits"]
+        f"{entry['splits'][ANY_SPLIT]} rows ({name})" for name, entry in reasons.items() if ANY_SPLIT in entry["splits"]
     ]
     if lines and unplaced:
-        lines.append("of the rows that are missing above, some may be among " + ", ".join(unplaced))
+        lines.append(f"of no known split, so that some may be among the missing: {', '.join(unplaced)}")
     return lines
+
+
+def _is_never_published(reason: str) -> bool:
+    return reason == DUPLICATE or reason.startswith(LABEL_OUTSIDE)

@@ -36,7 +36,6 @@ BENCHMARKS = ("mosi", "mosei", "meld", "iemocap")
 SPLITS = ("train", "validation", "test")
 MODALITIES = ("text", "audio", "visual")
 FEATURE_COLUMNS = tuple(f"{modality}_features" for modality in MODALITIES)
-AUDIO_SIZE = 64
 _STRINGS = (
     *("id", "dataset", "split", "dialogue_id", "speaker", "text"),
     *("emotion", "polarity", "label_emotion", "label_donor"),

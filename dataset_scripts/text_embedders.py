@@ -177,8 +177,8 @@ def _load_checkpoint(location: str, name: str, pooling: str):
     from transformers import AutoModel, AutoTokenizer
 
     try:
-        model, loading = AutoModel.from_pretrained(location, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(location)
+        model, loading = AutoModel.from_pretrained(location, output_loading_info=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except _load_errors() as error:
         raise _not_loaded(name, error) from error
     if model.config.is_encoder_decoder:

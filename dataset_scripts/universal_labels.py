@@ -34,8 +34,8 @@ from dataset_scripts.donors import (
     label_without_donor,
 )
 from dataset_scripts.label_columns import EMOTION_DATASETS, label_cells, read_ids, read_rows, write_labels
-from dataset_scripts.label_report import REPORT_FILES, summarize_labels, write_report
-from dataset_scripts.publish import parquet_files, stamp_card
+from dataset_scripts.label_report import check_drawing, summarize_labels, write_report
+from dataset_scripts.publish import LABEL_REPORT, LABELS_ASIDE, parquet_files, stamp_card
 from dataset_scripts.text_embedders import TfidfEmbedder
 from dataset_scripts.text_similarity import check_search
 
@@ -74,6 +74,7 @@ def label_datasets(
         ImportError: the search or the drawing needs a library that is not installed.
     """
     check_search(search)
+    check_drawing()
     embedder = TfidfEmbedder() if embedder is None else embedder
     files = {Path(folder): parquet_files(Path(folder)) for folder in folders}
     rows = {folder: _read_folder(folder, configs) for folder, configs in files.items()}
@@ -148,7 +149,7 @@ def _cells(name: str, labels: Mapping, emotions: Mapping) -> dict:
 
 
 def _write_folder(folder: Path, configs: Mapping[str, list[Path]], cells: dict, optional: bool, report: dict) -> None:
-    aside = folder / ".labels.partial"
+    aside = folder / LABELS_ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     paths = [path for own in configs.values() for path in own]
     for path in paths:
@@ -156,10 +157,10 @@ def _write_folder(folder: Path, configs: Mapping[str, list[Path]], cells: dict, 
         target.parent.mkdir(parents=True, exist_ok=True)
         write_labels(path, target, cells, optional)
     write_report(report, aside)
-    (folder / REPORT_FILES[-1]).unlink(missing_ok=True)
+    (folder / LABEL_REPORT[-1]).unlink(missing_ok=True)
     for path in paths:
         (aside / path.relative_to(folder)).replace(path)
     stamp_card(folder)
-    for name in REPORT_FILES:
+    for name in LABEL_REPORT:
         (aside / name).replace(folder / name)
     shutil.rmtree(aside)

@@ -27,11 +27,13 @@ from dataset_scripts.face_networks import (
     TimmNetwork,
     TransformersNetwork,
     single_thread,
+    without_path,
 )
 from dataset_scripts.faces import SAME_FACE, CenterFaceDetector, FaceDetector, face_crops
 from dataset_scripts.media import MAX_FRAMES
 
 LONGEST_SIDE = 1280  # pixels; a face that needs more would be shrunk for its network anyway
+DEFAULT_EXTRACTOR = "efficientnet-lite0"
 _NETWORKS = {"emotiefflib": EmotiEffLibNetwork, "timm": TimmNetwork, "transformers": TransformersNetwork}
 _NAMES = "efficientnet-lite0, emotiefflib:MODEL, timm:NAME, transformers:NAME, a folder, frozen-conv or none"
 
@@ -65,7 +67,7 @@ def visual_spec(extractor: VisualExtractor) -> dict:
     }
 
 
-def visual_extractor(name: str = "frozen-conv", frames: int = MAX_FRAMES) -> VisualExtractor | None:
+def visual_extractor(name: str = DEFAULT_EXTRACTOR, frames: int = MAX_FRAMES) -> VisualExtractor | None:
     """The extractor of that name (see the top of this file); `none` gives `None`.
 
     Args:
@@ -79,33 +81,49 @@ def visual_extractor(name: str = "frozen-conv", frames: int = MAX_FRAMES) -> Vis
     """
     if frames < 1:
         raise ValueError(f"visual extractor: expected at least 1 frame, got {frames}")
-    kind, colon, rest = name.partition(":")
+    check_extractor_name(name)
+    kind, _, rest = name.partition(":")
     if name == "none":
         return None
     if name == "frozen-conv":
         return FrozenConvExtractor(frames=frames)
     if name == "efficientnet-lite0":
         return FaceExtractor(name, EfficientNetLite0(), frames)
-    if colon and rest and kind in _NETWORKS:
-        return FaceExtractor(name, _NETWORKS[kind](rest), frames)
-    if Path(name).exists() or "/" in name:
-        return FaceExtractor(f"transformers:{name}", TransformersNetwork(str(_model_folder(name))), frames)
-    raise ValueError(f"visual extractor: expected {_NAMES}, got {name!r}")
+    if rest and kind in _NETWORKS:
+        return FaceExtractor(f"{kind}:{without_path(rest)}", _NETWORKS[kind](rest), frames)
+    network = TransformersNetwork(str(_model_folder(name)))
+    return FaceExtractor(f"transformers:{without_path(name)}", network, frames)
 
 
-def matching_extractor(spec: dict) -> VisualExtractor:
+def check_extractor_name(name: str) -> None:
+    """Raise a `ValueError` for a name that can be no extractor's; nothing is loaded."""
+    kind, _, rest = name.partition(":")
+    known = name in ("none", "frozen-conv", "efficientnet-lite0") or (rest and kind in _NETWORKS)
+    if not known and not Path(name).exists() and "/" not in name:
+        raise ValueError(f"visual extractor: expected {_NAMES}, got {name!r}")
+
+
+def matching_extractor(spec: dict, name: str | None = None) -> VisualExtractor:
     """The extractor that a stored spec names, checked to be the same one.
 
+    Args:
+        spec: see `visual_spec`.
+        name: where to find it now, as `visual_extractor` takes it, if it was made from a folder; `None` = by its name.
+
     Raises:
-        ValueError: its fingerprint differs; besides what `visual_extractor` raises.
+        ValueError: its fingerprint differs, or it came with raw data; besides what `visual_extractor` raises.
     """
     settings = spec.get("settings", {})
-    if "source" in settings:
+    if is_stored(spec):
         raise ValueError(
             f"visual features: the model was trained with {spec['name']}, which came with the raw data and cannot be "
             "made from a clip here; give text alone"
         )
-    extractor = visual_extractor(spec["name"], settings.get("frames", settings.get("max_frames", MAX_FRAMES)))
+    frames = settings.get("frames", settings.get("max_frames", MAX_FRAMES))
+    try:
+        extractor = visual_extractor(name or spec["name"], frames)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{error}; if it lies in a folder here, name that: --visual-extractor FOLDER") from error
     if extractor is None or extractor.fingerprint != spec["fingerprint"]:
         here = "none" if extractor is None else extractor.fingerprint
         raise ValueError(
@@ -113,6 +131,11 @@ def matching_extractor(spec: dict) -> VisualExtractor:
             "install the version of unimse and of the extractor's weights that made the model"
         )
     return extractor
+
+
+def is_stored(spec: dict) -> bool:
+    """Whether features came with the raw data rather than being made here (`stored_features.stored_spec`)."""
+    return "source" in spec.get("settings", {})
 
 
 def _model_folder(name: str) -> Path:

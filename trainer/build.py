@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import AutoTokenizer, T5Config
 
+from dataset_scripts.visual import is_stored
 from modeling_unimse import UniMSEConfig, UniMSEFeatureExtractor, UniMSEForConditionalGeneration, UniMSEProcessor
 from trainer.arguments import MODALITIES, RunConfig
 from trainer.data import Indexed, feature_statistics
@@ -19,7 +20,7 @@ def build_processor(config: RunConfig, train: Indexed, specs: dict) -> UniMSEPro
         train: training samples.
         specs: extractors of the features, see `trainer.data.feature_specs`.
     """
-    stored_audio = specs["audio"] if specs["audio"] and specs["audio"]["name"] != "log-mel" else None
+    stored_audio = specs["audio"] if specs["audio"] and is_stored(specs["audio"]) else None
     extractor = UniMSEFeatureExtractor(
         audio_feature_size=specs["audio"]["size"] if specs["audio"] else UniMSEConfig.audio_feature_size,
         stored_audio_spec=stored_audio,

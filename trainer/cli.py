@@ -24,16 +24,18 @@ def _count(utterances: dict) -> int:
 
 
 def _prepare(options) -> None:
+    from dataset_scripts.hub import check_repo_name
     from dataset_scripts.prepare import prepare_dataset
-    from dataset_scripts.visual import visual_extractor
 
+    if options.push_to_hub:
+        check_repo_name(options.push_to_hub)
     report = prepare_dataset(
         options.benchmark,
         options.source,
         options.out,
-        extractor=visual_extractor(options.visual_extractor),
+        extractor=options.visual_extractor,
         features=[name for name in options.features.split(",") if name != "none"],
-        feature_sets=options.feature_sets and options.feature_sets.split(","),
+        feature_sets=None if options.feature_sets is None else [*filter(None, options.feature_sets.split(","))],
         overwrite=options.overwrite,
         on_bad_clip=options.on_bad_clip,
         workers=options.workers,
@@ -147,7 +149,7 @@ def _leaderboard(options) -> None:
 def _predict(options) -> None:
     from trainer.prediction import predict_clip
 
-    label = predict_clip(options.model, options.text, options.clip)
+    label = predict_clip(options.model, options.text, options.clip, options.visual_extractor)
     print(json.dumps(label) if options.json else label["label"])
 
 
@@ -268,6 +270,7 @@ def _add_model_commands(commands):
     predict.add_argument("model", help="folder or Hub name")
     predict.add_argument("clip", nargs="?", type=Path, help="audio or video file")
     predict.add_argument("--text", default="", help="what is said")
+    predict.add_argument("--visual-extractor", help="where the model's visual extractor lies, if it came from a folder")
     predict.add_argument("--json", action="store_true")
 
     publish = commands.add(
@@ -332,7 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         if options.debug:
             raise
-        print(f"unimse {options.command}: {error}; install the extras: pip install 'unimse[all]'", file=sys.stderr)
+        remedy = "" if "pip install" in str(error) else "; install the extras: pip install 'unimse[all]'"
+        print(f"unimse {options.command}: {error}{remedy}", file=sys.stderr)
         return 1
     return 0
 

@@ -66,11 +66,10 @@ def _step(title: str):
 def _prepare(raw: Path, out: Path) -> list[Path]:
     from dataset_scripts.prepare import prepare_dataset
     from dataset_scripts.universal_labels import label_datasets
-    from dataset_scripts.visual import visual_extractor
 
     folders = [out / name for name in BENCHMARKS]
     for name, folder in zip(BENCHMARKS, folders, strict=True):
-        report = prepare_dataset(name, raw / name, folder, extractor=visual_extractor(), overwrite=True)
+        report = prepare_dataset(name, raw / name, folder, extractor="frozen-conv", overwrite=True)
         counts = ", ".join(f"{split} {facts['rows']}" for split, facts in report["splits"].items())
         print(f"{name}: {counts} utterances")
     label_datasets(folders)

@@ -10,13 +10,16 @@ from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, for
 from trainer.evaluation import find_checkpoint, training_of
 
 
-def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) -> dict:
+def predict_clip(
+    checkpoint: str | Path, text: str, clip: Path | None = None, visual_extractor: str | None = None
+) -> dict:
     """The universal label of one utterance.
 
     Args:
         checkpoint: folder or Hub name.
         text: what is said; may be empty.
         clip: an audio or video file; a track that it lacks is a missing modality.
+        visual_extractor: where the extractor of the model's visual features lies, if it was made from a folder.
 
     Returns:
         `label` (its text), `polarity`, `intensity`, `emotion`, and `modalities`, what was seen.
@@ -31,7 +34,7 @@ def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) ->
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).eval()
     trained = training_of(model, checkpoint)["protocol"]["modalities"]
-    sides = {} if clip is None else _clip_inputs(clip, processor, trained)
+    sides = {} if clip is None else _clip_inputs(clip, processor, trained, visual_extractor)
     inputs = processor(text, **sides)
     with torch.no_grad():
         ids = model.generate(**inputs, logits_processor=processor.logits_processor())
@@ -45,7 +48,7 @@ def predict_clip(checkpoint: str | Path, text: str, clip: Path | None = None) ->
     }
 
 
-def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str]) -> dict:
+def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str], visual_extractor: str | None) -> dict:
     """The processor's arguments for the tracks of a clip that the model was trained with."""
     if not clip.is_file():
         raise FileNotFoundError(f"{clip}: no such clip")
@@ -55,7 +58,7 @@ def _clip_inputs(clip: Path, processor: UniMSEProcessor, trained: list[str]) -> 
         sides["audio"], sides["sampling_rate"] = audio
     spec = processor.feature_extractor.visual_spec
     if "visual" in trained and spec is not None and has_video(clip):
-        extractor = matching_extractor(spec)
+        extractor = matching_extractor(spec, visual_extractor)
         frames = decode_frames(clip, extractor.frames, longest_side=extractor.longest_side)
         features = None if frames is None else extractor(frames)
         if features is not None and len(features):  # no frame, or none with a face: the modality is missing

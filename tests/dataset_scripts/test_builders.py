@@ -79,6 +79,26 @@ def test_changed_raw_files_are_read_anew(raw, tmp_path):
     assert first_score() == 1.6
 
 
+def test_a_changed_clip_is_read_anew(raw, tmp_path):
+    rows = [("a", "train", "so", "../clips/a.wav", "1")]
+    manifest = raw.csv(tmp_path / "mine" / "manifest.csv", ("id", "split", "text", "audio", "sentiment"), rows)
+
+    def frames(seconds: float) -> int:
+        raw.wav(tmp_path / "clips" / "a.wav", seconds)
+        tables = built(Custom(source=manifest, cache_dir=tmp_path / "c"), tmp_path)
+        return len(tables["train"].with_format("numpy")[0]["audio_features"])
+
+    assert frames(1.0) > frames(0.5)
+
+
+def test_arguments_are_checked(raw, tmp_path):
+    source = raw.mosi(tmp_path / "mosi", clips=False)
+    with pytest.raises(ValueError, match="features: expected a list of audio, visual, got 'audio'"):
+        MOSI(source=source, modalities="audio")
+    with pytest.raises(ValueError, match="mosi: unknown option 'foo'"):
+        MOSI(source=source, options={"foo": 1})
+
+
 def test_streaming_gives_the_same_rows(raw, tmp_path):
     source = raw.meld(tmp_path / "meld", clips=False)
     builder = MELD(source=source, modalities=(), cache_dir=tmp_path / "c")

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from dataset_scripts.dataset_card import VERSION
-from dataset_scripts.hub import resolve_folder
+from dataset_scripts.hub import push_prepared, resolve_folder
 from dataset_scripts.prepare import prepare_dataset
 from tests.hub_server import run_client
 
@@ -57,6 +57,24 @@ print(json.dumps({
     "specs": sorted(feature_specs(["tester/versions"])),
     "files": sorted(p for p in api.list_repo_files("tester/versions", repo_type="dataset") if p.startswith("data")),
 }))
+"""
+PUSH_CHANGED = """
+import json
+from pathlib import Path
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi
+from dataset_scripts.hub import push_prepared
+
+folder, api = Path(FOLDER), HfApi()
+versions = [push_prepared(folder, "tester/changed")["version"]]
+path = next((folder / "data" / "default").glob("train-*"))
+table = pq.read_table(path)
+pq.write_table(table.slice(0, 1), path)  # changed without a new stamp in the card
+(folder / "labels.png").write_bytes(b"x")
+versions.append(push_prepared(folder, "tester/changed")["version"])
+(folder / "labels.png").unlink()
+versions.append(push_prepared(folder, "tester/changed")["version"])
+print(json.dumps([versions, "labels.png" in api.list_repo_files("tester/changed", repo_type="dataset")]))
 """
 FROM_THE_HUB = """
 import json
@@ -117,6 +135,17 @@ def test_the_version_rises_with_the_content_alone(raw, client, frozen, tmp_path)
     assert found["private"] and found["same"]
     assert found["audio"] == [64]
     assert found["files"] == [f"data/default/{s}-00000-of-00001.parquet" for s in ("test", "train", "validation")]
+
+
+def test_what_changed_on_disk_decides_not_what_the_card_says(raw, client, frozen, tmp_path):
+    versions, stale = client(PUSH_CHANGED, FOLDER=prepared(raw, tmp_path, "mosi", frozen))
+    assert versions == ["1.0.0", "1.0.1", "1.0.1"] and not stale
+
+
+@pytest.mark.parametrize("name", ["bad repo/name", "owner", "a/b/c"])
+def test_a_name_that_no_repository_can_have_is_refused_first(tmp_path, name):
+    with pytest.raises(ValueError, match="expected owner/name of a Hub repository"):
+        push_prepared(tmp_path / "nothing", name)
 
 
 def test_raw_data_from_the_hub(raw, client, tmp_path, capfd):

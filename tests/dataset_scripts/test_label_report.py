@@ -5,7 +5,8 @@ import json
 import pytest
 
 from dataset_scripts.donors import AssignedLabel
-from dataset_scripts.label_report import REPORT_FILES, draw_report, pairs_table, summarize_labels, write_report
+from dataset_scripts.label_report import draw_report, pairs_table, summarize_labels, write_report
+from dataset_scripts.publish import LABEL_REPORT
 from tests.dataset_scripts.raw_labels import make_row
 
 
@@ -75,7 +76,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
         write_report(report, tmp_path / name)
         matplotlib.rcParams["axes.facecolor"] = "red"  # a user's style
     matplotlib.rcdefaults()
-    for name in REPORT_FILES:
+    for name in LABEL_REPORT:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert json.loads((tmp_path / "one" / "labels.json").read_text(encoding="utf-8")) == report
     assert b"matplotlib" not in (tmp_path / "one" / "labels.png").read_bytes()

@@ -420,3 +420,76 @@ def test_frames_without_a_face_are_counted_and_said_in_the_card(raw, prepare, ou
         == frames["with_face"]
     )
     assert f"{frames['with_face']} of 8 sampled frames show a face" in (out / "README.md").read_text()
+
+
+def test_overwriting_never_costs_anything_but_a_prepared_dataset(raw, tmp_path):
+    source = raw.mosi(tmp_path / "home" / "mosi", clips=False)
+    for out in (source, tmp_path / "home"):
+        with pytest.raises(ValueError, match="holds the raw data .*, which would be replaced; name another folder"):
+            prepare_dataset("mosi", source, out, extractor=None, overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(FileExistsError, match="is not empty and no prepared dataset, so it is not replaced"):
+        prepare_dataset("mosi", source, tmp_path / "mine", extractor=None, overwrite=True)
+    assert (source / "label.csv").is_file() and (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+def test_what_a_kill_leaves_is_cleared_or_put_back(raw, prepare, out, tmp_path):
+    source = raw.mosi(tmp_path / "mosi", clips=False)
+    prepare("mosi", source)
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "half").write_text("x")
+    out.rename(tmp_path / "out.old")  # killed between two renames
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        prepare("mosi", source)
+    assert len(load_prepared(out)["train"]) == 2
+    prepare("mosi", source, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out"]
+
+
+def test_a_linked_output_is_written_where_it_points(raw, prepare, out, tmp_path):
+    (tmp_path / "big").mkdir()
+    out.symlink_to(tmp_path / "big")
+    source = raw.mosi(tmp_path / "mosi", clips=False)
+    prepare("mosi", source)
+    prepare("mosi", source, overwrite=True)
+    assert out.is_symlink() and (tmp_path / "big" / "README.md").is_file()
+
+
+def test_a_late_helper_of_a_finished_run_has_nothing_to_do(raw, prepare, tmp_path, monkeypatch):
+    source = raw.mosi(tmp_path / "mosi", clips=False)
+    prepare("mosi", source)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert prepare("mosi", source) is None
+
+
+def test_no_extractor_is_loaded_where_there_is_no_picture(raw, prepare, out, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset_scripts.prepare.visual_extractor", lambda name: pytest.fail("loaded"))
+    prepare("meld", raw.meld(tmp_path / "meld", clips=False), extractor="efficientnet-lite0")
+    with pytest.raises(ValueError, match="visual extractor: expected efficientnet-lite0, .*, got 'efficientnet'"):
+        prepare("mosi", raw.mosi(tmp_path / "mosi", clips=False), extractor="efficientnet", overwrite=True)
+    with pytest.raises(ValueError, match="mosi: expected at least one feature set of default, got none"):
+        prepare("mosi", tmp_path / "mosi", feature_sets=[], overwrite=True)
+
+
+def test_half_labelled_data_are_not_read(raw, prepare, out, tmp_path):
+    prepare("mosi", raw.mosi(tmp_path / "mosi", clips=False))
+    (out / ".labels.partial").mkdir()
+    with pytest.raises(ValueError, match="labelling was cut short, its labels may be mixed; run `unimse label` again"):
+        load_prepared(out)
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "not valid JSON"), ("[]", "expected feature sets with what")])
+def test_a_damaged_features_json_is_named(tmp_path, content, message):
+    (tmp_path / "features.json").write_text(content)
+    with pytest.raises(ValueError, match=f"features.json: {message}.*; prepare the dataset again"):
+        load_prepared(tmp_path)
+
+
+def test_names_that_yaml_would_change_are_quoted(raw, prepare, out, tmp_path):
+    raw.csv(tmp_path / "mine" / "manifest.csv", HEADER, [("1", "train", "a", "", "", "1", "")])
+    prepare("custom", tmp_path / "mine", name="1.0")
+    meta = yaml.safe_load((out / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert (meta["pretty_name"], meta["configs"][0]["config_name"]) == ("1.0", "default")
+    assert datasets.load_dataset(str(out))["train"][0]["sentiment"] == 1.0

@@ -14,21 +14,22 @@ def reading(rows: dict[str, int], expected: dict[str, int]) -> Reading:
     return found
 
 
-def report_of(found: Reading, clips=None, sets=None) -> dict:
+def report_of(found: Reading, clip_rows=None, sets=None) -> dict:
     splits = {split: {"rows": sum(i.example["split"] == split for i in found.items)} for split in ("train", "test")}
-    return make_report(found, splits, clips or {"audio": Tally(), "visual": Tally()}, sets or {})
+    return make_report(found, splits, {"audio": Tally(), "visual": Tally()}, clip_rows or {}, sets or {})
 
 
 def test_skipped_rows_and_rows_that_were_never_there():
     found = reading({"train": 5, "test": 3}, {"train": 9, "test": 3})
     found.skipped.add(LABEL_OUTSIDE, "line 4", split="train")
     found.skipped.add(f"{LABEL_OUTSIDE}: code xxx", "line 5", split="train")
-    found.skipped.add(DUPLICATE, "line 7", split="test")
+    found.skipped.add("in no fold", "line 6", split="train")
+    found.skipped.add(DUPLICATE, "line 7", split="train")
     report = report_of(found)
     assert report["difference"] == {"train": -4, "test": 0}
     assert report["explanation"] == [
-        "train: 5 rows, published 9: 1 skipped (label outside the set), 1 skipped (label outside the set: code xxx), "
-        "2 are not in the raw files"
+        "train: 5 rows, published 9: 1 skipped (in no fold), 3 are not in the raw files; besides, left out: "
+        "1 label outside the set, 1 label outside the set: code xxx, 1 duplicate of an earlier row"
     ]
     assert report["summary"]["labels_outside_the_set"] == 2
     assert (report["summary"]["duplicates"], report["summary"]["empty_text"]) == (1, 2)
@@ -40,7 +41,7 @@ def test_more_rows_than_published_and_rows_of_no_split():
     assert report_of(found)["explanation"] == [
         "train: 5 rows, published 4: the raw files hold 1 labelled rows more than published",
         "test: 1 rows, published 2: 1 are not in the raw files",
-        "of the rows that are missing above, some may be among 3 rows of no split (in no split)",
+        "of no known split, so that some may be among the missing: 3 rows (in no split)",
     ]
 
 
@@ -58,13 +59,11 @@ def test_as_many_as_published_needs_no_word():
 
 
 def test_the_summary_counts_clips_and_cells():
-    audio = Tally()
-    for reason in ("missing", "missing", "cannot be decoded", "wrongly cut"):
-        audio.add(reason, "x")
+    rows = {"missing": 2, "cannot be decoded": 1, "crashed the decoder": 3, "wrongly cut": 1, "too long": 1}
     facts = {
         "one": {"cells_repaired": 2, "steps_dropped": 1},
         "two": {"cells_repaired": 3, "steps_dropped": 0},
     }
-    summary = report_of(reading({"train": 1}, {}), {"audio": audio, "visual": Tally()}, facts)["summary"]
-    assert (summary["clips_missing"], summary["clips_corrupt"], summary["clips_too_long"]) == (2, 1, 1)
+    summary = report_of(reading({"train": 1}, {}), rows, facts)["summary"]
+    assert (summary["clips_missing"], summary["clips_corrupt"], summary["clips_too_long"]) == (2, 4, 2)
     assert (summary["cells_repaired"], summary["steps_dropped"]) == (5, 1)
