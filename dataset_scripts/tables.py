@@ -63,7 +63,7 @@ class WrongLines:
 def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = (), delimiter: str = ",") -> CsvTable:
     """Read a csv file with a header. Everything stays a string, so ids keep leading zeros and dashes.
 
-    UTF-8 or UTF-16 with a byte order mark, else UTF-8, else cp1252; any line ends; quoted fields may hold line breaks.
+    UTF-8 or UTF-16 with a byte order mark, else UTF-8, lines that are not as cp1252; any line ends; quoted fields may hold line breaks.
     Columns are found by name whatever their case, blanks, dashes and underscores. Rows of nothing but blanks and
     columns without a name are passed over.
 
@@ -132,12 +132,12 @@ def read_jsonl(path: Path, required: Sequence[str], optional: Sequence[str] = ()
 
 
 def read_text(path: Path) -> str:
-    """The text of a file: UTF-8 or UTF-16 with a byte order mark, else UTF-8, else cp1252."""
+    """The text of a file: UTF-8 or UTF-16 with a byte order mark, else UTF-8, lines that are not as cp1252."""
     return read_encoded_text(path)[0]
 
 
 def read_encoded_text(path: Path) -> tuple[str, str]:
-    """As `read_text`, and which encoding it was."""
+    """As `read_text`, and which encoding it was: `utf-8`, `utf-16`, `cp1252`, or in how many lines which."""
     raw = path.read_bytes()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
@@ -146,16 +146,32 @@ def read_encoded_text(path: Path) -> tuple[str, str]:
             raise ValueError(
                 f"{path}: begins as UTF-16 and goes on otherwise ({error.reason}); save as UTF-8"
             ) from error
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        return raw.decode("utf-8-sig"), "utf-8"
+        return raw.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        pass  # older dumps are cp1252; the table tells its caller which one it was
+        return _decoded_by_lines(path, raw)
+
+
+def _decoded_by_lines(path: Path, raw: bytes) -> tuple[str, str]:
+    """Older dumps are cp1252, and UTF-8 files may have a line of one in them: each line as what it is."""
+    lines, as_cp1252, as_utf8 = [], 0, 0
+    for number, line in enumerate(raw.split(b"\n"), start=1):
+        try:
+            lines.append(line.decode("utf-8"))
+            as_utf8 += not line.isascii()
+        except UnicodeDecodeError:
+            lines.append(_cp1252_line(path, number, line))
+            as_cp1252 += 1
+    return "\n".join(lines), f"utf-8, and cp1252 in {as_cp1252} lines" if as_utf8 else "cp1252"
+
+
+def _cp1252_line(path: Path, number: int, line: bytes) -> str:
     try:
-        return raw.decode("cp1252"), "cp1252"
+        return line.decode("cp1252")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path}, line {line}: byte {raw[error.start]:#04x} is neither UTF-8 nor cp1252; save the file as UTF-8"
+            f"{path}, line {number}: byte {line[error.start]:#04x} is neither UTF-8 nor cp1252; save the file as UTF-8"
         ) from error
 
 

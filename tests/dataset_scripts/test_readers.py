@@ -229,3 +229,14 @@ def test_tally_keeps_the_first_example():
 def test_natural_order():
     names = ["10", "9", "a2", "a10", "²", "1b", "1"]
     assert sorted(names, key=natural_key) == ["1", "1b", "9", "10", "a2", "a10", "²"]
+
+
+def test_one_line_of_another_encoding_does_not_spoil_the_others(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("id,text\n1,It’s café\n".encode() + b"2,it\x92s\n")
+    table = read_csv(path, ("id", "text"))
+    assert [row["text"] for row in table.rows] == ["It’s café", "it’s"]
+    assert table.encoding == "utf-8, and cp1252 in 1 lines"
+    path.write_bytes(path.read_bytes() + "3,“so”\n".encode() + b"4,\x9d\n")
+    with pytest.raises(ValueError, match="a.csv, line 5: byte 0x9d is neither UTF-8 nor cp1252"):
+        read_csv(path, ("id", "text"))
