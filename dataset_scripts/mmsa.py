@@ -9,13 +9,14 @@ and `audio_lengths, vision_lengths` where the modalities are not aligned to the 
 `<video_id>$_$<clip_id>`. The score is trusted for the polarity: `annotation` sometimes says Neutral for -0.5.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dataset_scripts.formats import RawFormat
+from dataset_scripts.pickle_cells import as_numbers, shown
 from dataset_scripts.pickled_splits import (
     PickledSet,
     Sequences,
@@ -23,6 +24,8 @@ from dataset_scripts.pickled_splits import (
     lengths_of,
     load_splits,
     need,
+    note_unused,
+    own_files,
     values_of,
 )
 from dataset_scripts.readers import Reading, Span, parse_float
@@ -37,7 +40,6 @@ from dataset_scripts.sentiment import (
     new_reading,
     relative_name,
     scores_of,
-    short,
 )
 from dataset_scripts.tables import WrongLines, read_csv
 from modeling_unimse.universal_label_unimse import polarity_of
@@ -84,16 +86,17 @@ def _read_csv(benchmark: Benchmark, source: Path) -> Reading:
     for line, fields in table:
         where = f"{path}, line {line}"
         try:
-            name = rows.add(_row(fields, where, clips), f"{path.name}, line {line}")
+            row = _row(fields, where, clips)
+            name = rows.add(row, f"{path.name}, line {line}")
         except ValueError as error:
             wrong.add(error)
             continue
         if name is not None:
-            _note_annotation(reading, name, fields.get("annotation", ""), float(fields["label"]))
+            _note_annotation(reading, name, fields.get("annotation", ""), row.score)
     wrong.raise_if_any()
     rows.finish()
     if source.is_dir():
-        _store_pickles(reading, source)
+        _store_pickles(benchmark, reading, source)
     return reading
 
 
@@ -126,19 +129,19 @@ def _clip(clips: Path | None, video: str, clip: str) -> Span | None:
     return Span(clips / video / f"{clip}.mp4") if clips else None
 
 
-def _store_pickles(reading: Reading, source: Path) -> None:
+def _store_pickles(benchmark: Benchmark, reading: Reading, source: Path) -> None:
     """Stored sets for the rows of `label.csv`, by video and clip; the split is that of the csv."""
-    ids = {(item.example["dialogue_id"], item.example["id"].split("/", 2)[2]): item.example for item in reading.items}
-    for path in find_pickles(source, "mmsa"):
-        found = _Pickle(path)
-        for split, place, (video, clip) in found.names():
-            example = ids.get((video, f"{video}_{clip}"))
-            if example is None:
-                name = relative_name(path, source)
-                reading.notes.add(f"features in {name} without a row in {CSV}", f"{video}$_${clip}", split=split)
-            else:
-                found.features.places[example["id"]] = (split, place)
+    examples = {item.example["id"].split("/", 2)[2]: item.example for item in reading.items}
+    paths = find_pickles(source, "mmsa")
+    for _, found in _own_pickles(benchmark, reading, source, paths) if paths else ():
+        found.features.attach(reading, source, found.rows(), lambda row: examples.get(f"{row.video}_{row.clip}"))
         found.features.store(reading, source)
+    note_unused(reading, source, paths)
+
+
+def _own_pickles(benchmark: Benchmark, reading: Reading, source: Path, paths: list[Path]) -> list:
+    loaded = ((path, _Pickle(path, benchmark.first_clip)) for path in paths)
+    return own_files(benchmark, reading, source, ((path, found, found.videos()) for path, found in loaded))
 
 
 def _read_pickles(benchmark: Benchmark, source: Path) -> Reading:
@@ -148,58 +151,67 @@ def _read_pickles(benchmark: Benchmark, source: Path) -> Reading:
     if not paths:
         raise FileNotFoundError(f"{benchmark.name}: no {pickle_format(benchmark).looked_for} in {source}")
     clips = _clips(folder_of(source)) if source.is_dir() else None
-    files = ", ".join(relative_name(path, source) for path in paths)
-    reading = new_reading(benchmark, f"mmsa-pickle: {files} {_clips_layout(clips)}")
+    reading = new_reading(benchmark, "")
+    pickles = _own_pickles(benchmark, reading, source, paths)
+    files = ", ".join(relative_name(path, source) for path, _ in pickles)
+    reading.layout = f"mmsa-pickle: {files} {_clips_layout(clips)}"
     rows = Rows(benchmark, reading)
-    for number, path in enumerate(paths):
-        found = _Pickle(path)
-        for split, place, (video, clip) in found.names():
-            name = f"{benchmark.name}/{split}/{video}_{clip}"
-            if number == 0:
-                row, where, annotation = found.row(split, place, video, clip, clips)
-                name = rows.add(row, where)
-                if name and annotation:
-                    _note_annotation(reading, name, annotation, row.score)
-            if name:
-                found.features.places[name] = (split, place)
-        found.features.store(reading, source)
+    _, first = pickles[0]
+    for place, row, where, annotation in first.labelled(clips):
+        name = rows.add(row, where)
+        if name is not None:
+            first.features.places.setdefault(name, (row.split, place))
+            if annotation:
+                _note_annotation(reading, name, annotation, row.score)
+    first.features.store(reading, source)
+    for _, further in pickles[1:]:
+        further.features.attach(reading, source, further.rows(), rows.find)
+        further.features.store(reading, source)
+    note_unused(reading, source, paths)
     return rows.finish()
 
 
 class _Pickle:
     """A pickle of MMSA, checked: names, labels, text and sequences of each split.
 
+    Args:
+        path: the file.
+        first_clip: see `sentiment.name_parts`.
+
     Raises:
         ValueError: a key is missing, or its content has another shape; names file, split and key.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, first_clip: int):
         self.path = path
         self.content = load_splits(path, (dict,), "a dict of arrays")
         unaligned = any({"audio_lengths", "vision_lengths"} & content.keys() for _, content in self.content.values())
-        self.features = PickledSet("mmsa-unaligned" if unaligned else "mmsa-aligned", path)
+        self.features = PickledSet("mmsa-unaligned" if unaligned else "mmsa-aligned", path, aligned=not unaligned)
         self._names: dict[str, list[tuple[str, str]]] = {}
         self._cells: dict[str, dict[str, Any]] = {}
         for split, (where, content) in self.content.items():
             ids = values_of(need(content, "id", where), f"{where}: id")
-            self._names[split] = [name_parts(one, f"{where}: row {row}") for row, one in enumerate(ids)]
+            self._names[split] = [name_parts(one, f"{where}: row {row}", first_clip) for row, one in enumerate(ids)]
             self._cells[split] = self._columns(content, len(ids), where)
             self._put_sequences(split, content, len(ids), where)
 
-    def names(self):
-        """(split, place, (video, clip)) of every row."""
-        for split, names in self._names.items():
-            for place, name in enumerate(names):
-                yield split, place, name
+    def videos(self) -> Iterator[str]:
+        """The video of every row."""
+        return (video for names in self._names.values() for video, _ in names)
 
-    def row(self, split: str, place: int, video: str, clip: str, clips: Path | None) -> tuple[Row, str, str]:
-        """A row, where it stands, and its annotation, which may be empty."""
-        cells = self._cells[split]
-        span = _clip(clips, video, clip)
-        where = self.content[split][0]
-        text = _text(cells["raw_text"][place], f"{where}: raw_text, row {place}")
-        row = Row(video, clip, split, cells["regression_labels"][place], text, audio=span, visual=span)
-        return row, f"{where}, row {place}", as_text(cells["annotations"][place]) or ""
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Place within its split, and row."""
+        return ((place, row) for place, row, _, _ in self.labelled(None))
+
+    def labelled(self, clips: Path | None) -> Iterator[tuple[int, Row, str, str]]:
+        """Place within its split, row, where it stands, and its annotation, which may be empty."""
+        for split, names in self._names.items():
+            cells, where = self._cells[split], self.content[split][0]
+            for place, (video, clip) in enumerate(names):
+                span = _clip(clips, video, clip)
+                text = _text(cells["raw_text"][place], f"{where}: raw_text, row {place}")
+                row = Row(video, clip, split, cells["regression_labels"][place], text, audio=span, visual=span)
+                yield place, row, f"{where}, row {place}", as_text(cells["annotations"][place]) or ""
 
     def _columns(self, content: Mapping[str, Any], count: int, where: str) -> dict[str, Any]:
         labels = need(content, "regression_labels", where)
@@ -212,7 +224,7 @@ class _Pickle:
 
     def _put_sequences(self, split: str, content: Mapping[str, Any], count: int, where: str) -> None:
         words = _word_counts(content["text_bert"], count, f"{where}: text_bert") if "text_bert" in content else None
-        aligned = self.features.name == "mmsa-aligned"
+        aligned = self.features.aligned
         for key, modality in _MODALITIES.items():
             if key not in content:
                 continue
@@ -225,16 +237,16 @@ class _Pickle:
 def _text(value: Any, where: str) -> str | None:
     text = as_text(value)
     if text is None and not (value is None or (isinstance(value, float) and np.isnan(value))):
-        raise ValueError(f"{where}: expected text, got {short(value)}")
+        raise ValueError(f"{where}: expected text, got {shown(value)}")
     return text
 
 
 def _word_counts(value: Any, count: int, where: str) -> list[int]:
     """Tokens of each row, by the mask in `(rows, 3, tokens)`: token ids, mask, segments."""
     try:
-        tokens = np.asarray(value)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        tokens = np.empty(0, object)
-    if tokens.ndim != 3 or tokens.shape[:2] != (count, 3) or tokens.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: expected numbers of shape ({count}, 3, tokens), got {short(value)}")
+        tokens = as_numbers(value, 3)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if tokens is None or tokens.ndim != 3 or tokens.shape[:2] != (count, 3):
+        raise ValueError(f"{where}: expected numbers of shape ({count}, 3, tokens), got {shown(value)}")
     return (tokens[:, 1] != 0).sum(axis=1).tolist()

@@ -9,14 +9,24 @@ the file: `text` is `None`, and the word vectors are the set's text features.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dataset_scripts.formats import RawFormat
-from dataset_scripts.pickled_splits import PickledSet, Sequences, find_pickles, load_splits, need, values_of
+from dataset_scripts.pickle_cells import shown
+from dataset_scripts.pickled_splits import (
+    PickledSet,
+    Sequences,
+    find_pickles,
+    load_splits,
+    need,
+    note_unused,
+    own_files,
+    values_of,
+)
 from dataset_scripts.readers import Reading
 from dataset_scripts.sentiment import (
     Benchmark,
@@ -27,7 +37,6 @@ from dataset_scripts.sentiment import (
     new_reading,
     relative_name,
     scores_of,
-    short,
 )
 
 _MODALITIES = {"text": "text", "audio": "audio", "vision": "visual"}
@@ -52,16 +61,63 @@ def _read(benchmark: Benchmark, source: Path, usual: str) -> Reading:
     paths = find_pickles(source, "mult") or ([source] if source.is_file() else [])
     if not paths:
         raise FileNotFoundError(f"{benchmark.name}: no pickle of CMU or MulT, such as {usual}, in {source}")
-    files = ", ".join(relative_name(path, source) for path in paths)
-    reading = new_reading(benchmark, f"mult-pickle: {files}, features only, no words")
+    reading = new_reading(benchmark, "")
+    loaded = ((path, _Pickle(path, benchmark.first_clip)) for path in paths)
+    pickles = own_files(benchmark, reading, source, ((path, found, found.videos()) for path, found in loaded))
+    files = ", ".join(relative_name(path, source) for path, _ in pickles)
+    reading.layout = f"mult-pickle: {files}, features only, no words"
     rows = Rows(benchmark, reading)
-    for number, path in enumerate(paths):
-        content = load_splits(path, (dict,), "a dict of arrays")
-        features = PickledSet(_set_name(path, content), path)
-        for split, (where, arrays) in content.items():
-            _read_split(rows, features, split, where, arrays, keep_rows=number == 0)
-        features.store(reading, source)
+    for number, (_, found) in enumerate(pickles):
+        if number:
+            found.features.attach(reading, source, ((place, row) for place, row, _ in found.rows), rows.find)
+        else:
+            _add_rows(rows, found)
+        found.features.store(reading, source)
+    note_unused(reading, source, paths)
     return rows.finish()
+
+
+def _add_rows(rows: Rows, found: "_Pickle") -> None:
+    for place, row, where in found.rows:
+        name = rows.add(row, where)
+        if name is not None:
+            found.features.places.setdefault(name, (row.split, place))
+            if row.start is not None:
+                rows.reading.notes.add("number of the clip not known; its start takes the place", name, split=row.split)
+
+
+class _Pickle:
+    """A pickle of CMU or MulT, checked: `rows` are (place within its split, row, where it stands).
+
+    Args:
+        path: the file.
+        first_clip: see `sentiment.name_parts`.
+
+    Raises:
+        ValueError: a key is missing, or its content has another shape; names file, split and key.
+    """
+
+    def __init__(self, path: Path, first_clip: int):
+        content = load_splits(path, (dict,), "a dict of arrays")
+        name = _set_name(path, content)
+        self.features = PickledSet(name, path, aligned=name == "mult-aligned")
+        self.rows: list[tuple[int, Row, str]] = []
+        for split, (where, arrays) in content.items():
+            self._read_split(split, where, arrays, first_clip)
+
+    def videos(self) -> Iterator[str]:
+        """The video of every row."""
+        return (row.video for _, row, _ in self.rows)
+
+    def _read_split(self, split: str, where: str, arrays: Mapping[str, Any], first_clip: int) -> None:
+        names = values_of(need(arrays, "id", where), f"{where}: id")
+        scores = scores_of(need(arrays, "labels", where), len(names), f"{where}: labels")
+        for key, modality in _MODALITIES.items():
+            if key in arrays:
+                self.features.put(split, modality, Sequences(arrays[key], len(names), f"{where}: {key}"))
+        for place, (name, score) in enumerate(zip(names, scores, strict=True)):
+            row = _row(name, split, score, f"{where}: row {place}", first_clip)
+            self.rows.append((place, row, f"{where}, row {place}"))
 
 
 def _set_name(path: Path, content: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
@@ -81,36 +137,17 @@ def _is_array(arrays: Mapping[str, Any], key: str) -> bool:
     return isinstance(arrays.get(key), np.ndarray)
 
 
-def _read_split(
-    rows: Rows, features: PickledSet, split: str, where: str, arrays: Mapping[str, Any], keep_rows: bool
-) -> None:
-    names = values_of(need(arrays, "id", where), f"{where}: id")
-    scores = scores_of(need(arrays, "labels", where), len(names), f"{where}: labels")
-    for key, modality in _MODALITIES.items():
-        if key in arrays:
-            features.put(split, modality, Sequences(arrays[key], len(names), f"{where}: {key}"))
-    for place, (name, score) in enumerate(zip(names, scores, strict=True)):
-        row = _row(name, split, score, f"{where}: row {place}")
-        row_id = f"{rows.benchmark.name}/{split}/{row.video}_{row.clip}"
-        if keep_rows:
-            row_id = rows.add(row, f"{where}, row {place}")
-            if row_id and row.start is not None:
-                rows.reading.notes.add("number of the clip not known; its start takes the place", row_id, split=split)
-        if row_id:
-            features.places[row_id] = (split, place)
-
-
-def _row(name: Any, split: str, score: float, where: str) -> Row:
+def _row(name: Any, split: str, score: float, where: str, first_clip: int) -> Row:
     """A row by its id: `video_clip`, or video, start and end."""
     parts = list(name.reshape(-1)) if isinstance(name, np.ndarray) else name
     if isinstance(parts, (list, tuple)) and len(parts) == 3:
         video, start, end = as_text(parts[0]), _seconds(parts[1]), _seconds(parts[2])
         if video is None or start is None or end is None or end < start:
-            raise ValueError(f"{where}: id: expected a video, its start and end, got {', '.join(map(short, parts))}")
+            raise ValueError(f"{where}: id: expected a video, its start and end, got {', '.join(map(shown, parts))}")
         return Row(video, f"{start:.3f}", split, score, start=max(0.0, start), end=max(0.0, end), order=start)
     if isinstance(parts, (list, tuple)):
         parts = parts[0] if len(parts) == 1 else parts
-    video, clip = name_parts(parts, where)
+    video, clip = name_parts(parts, where, first_clip)
     return Row(video, clip, split, score)
 
 

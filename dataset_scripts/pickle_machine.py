@@ -139,6 +139,12 @@ class PickleMachine(pickle._Unpickler):
     def load_frame(self):
         self.read(8)  # frames only help those who read in pieces
 
+    def load_put(self):
+        index = int(self.readline()[:-1])
+        if not 0 <= index < 1 << 32:  # longer ones may all have one hash
+            raise ValueError("it remembers a value under an impossible number")
+        self.memo[index] = self.stack[-1]
+
     def load_reduce(self):
         args = self.stack.pop()
         call = self.stack[-1]
@@ -270,6 +276,7 @@ def _install() -> None:
         table[code[name][0]] = refuse(name)
     for name, method in (
         *(("STOP", PickleMachine.load_stop), ("FRAME", PickleMachine.load_frame)),
+        ("PUT", PickleMachine.load_put),
         *(("REDUCE", PickleMachine.load_reduce), ("BUILD", PickleMachine.load_build)),
     ):
         table[code[name][0]] = method

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.pickle_cells import shown
+
 _DTYPE = re.compile(r"([<>|=]?)([biufc]\d{1,2}|[SU]\d{1,9}|O[48]?|[?bBhHiIlLqQefdgFDG])")
 ADMITTED = "only numpy arrays, scalars and builtin containers are read from a pickle, as anything else may run code"
 
@@ -35,15 +37,21 @@ class Call:
         self.function = function
 
 
-_ATOMS = (str, bytes, int, float, complex, bool, type(None), np.generic)
+_ATOMS = (str, bytes, int, float, bool, type(None), np.generic)
 
 
 def check_keys(keys: list[Hashable]) -> None:
-    """C code hashes tuples by recursion: tuples in tuples without end would end the process."""
+    """Refuse keys that take long to hash or to tell apart.
+
+    C code hashes tuples by recursion: tuples in tuples without end would end the process. Any number of long integers
+    (the multiples of 2**61 - 1), and of complex numbers, have one hash: a dict of them takes quadratic time.
+    """
     for key in keys:
         parts = key if type(key) in (tuple, frozenset) else (key,)
-        if not all(isinstance(part, _ATOMS) for part in parts):
+        if not all(isinstance(part, _ATOMS) and not isinstance(part, np.complexfloating) for part in parts):
             raise UnsafePickleError(f"a key or member is a {type(key).__name__} that holds more than plain values")
+        if any(isinstance(part, int) and part.bit_length() > 64 for part in parts):
+            raise UnsafePickleError("a key or member is an integer of more than 64 bits")
 
 
 class Constructors:
@@ -99,7 +107,7 @@ class Constructors:
     def encode(self, text: Any, encoding: Any = "utf-8") -> bytes:
         """Bytes as protocols 0 to 2 hold them: a text and its encoding."""
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-            raise UnsafePickleError(f"it calls _codecs.encode with {type(text).__name__} and {str(encoding)[:20]!r}")
+            raise UnsafePickleError(f"it calls _codecs.encode with {type(text).__name__} and {shown(encoding)}")
         self._machine.spend(len(text))
         return text.encode(encoding)
 
@@ -135,7 +143,7 @@ def array_type(*_: Any) -> None:
 def reconstruct(kind: Any, shape: Any, _code: Any) -> Shell:
     """An array that the next instructions fill; numpy would allocate `shape` here."""
     if not (isinstance(kind, Call) and kind.function is array_type) or shape != (0,):
-        raise UnsafePickleError(f"it makes an array of another kind, or of the shape {str(shape)[:40]} at once")
+        raise UnsafePickleError(f"it makes an array of another kind, or of the shape {shown(shape)} at once")
     return Shell()
 
 
@@ -159,7 +167,7 @@ def new_type(code: Any, _align: Any = False, _copy: Any = False) -> DType:
     code = code.decode("latin1") if isinstance(code, bytes) else code
     found = _DTYPE.fullmatch(code) if isinstance(code, str) else None
     if found is None:
-        raise UnsafePickleError(f"it holds an array of the type {str(code)[:40]!r}; {ADMITTED}")
+        raise UnsafePickleError(f"it holds an array of the type {shown(code)}; {ADMITTED}")
     return DType(np.dtype("O" if found[2].startswith("O") else code))
 
 
@@ -182,6 +190,10 @@ def dtype_of(value: Any) -> np.dtype:
 def checked_shape(shape: Any) -> tuple[int, ...]:
     if isinstance(shape, int):
         shape = (shape,)
-    if type(shape) is not tuple or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"{str(shape)[:60]} is no shape of an array")
+    if type(shape) is not tuple or len(shape) > 32 or not all(_is_size(size) for size in shape):
+        raise ValueError(f"{shown(shape)} is no shape of an array")
     return shape
+
+
+def _is_size(size: Any) -> bool:
+    return type(size) is int and size >= 0 and size.bit_length() <= 63

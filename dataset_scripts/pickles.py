@@ -2,7 +2,9 @@
 
 A pickle is a program for a small stack machine. Here the machine has only the instructions that build data, and the
 names it may call lead to functions of ours that check their arguments; no numpy or builtin constructor is called
-with sizes that the file merely claims. Memory therefore stays within a small multiple of the file's size.
+with sizes that the file merely claims. A byte of the file makes at most one object or one reference, so a file of
+nothing but empty sets takes some 220 times its size, the most there is; real files take about their size or less. What
+shares its members may be far larger once it is copied or written out: see `pickle_cells`.
 
 The file is mapped, and arrays of 64 KiB and more are read-only views of the map: a pickle of 10 GB opens in the time of
 its instructions, and only those arrays are read from disk that are used. This holds for protocols 3 to 5; protocol 2
@@ -88,6 +90,28 @@ def peek_root(path: Path | str, steps: int = 200_000) -> Any:
     """
     machine = _skimmed(path, steps)
     return None if machine is None else machine.unfinished()
+
+
+def problem_of(path: Path | str, steps: int = 200_000) -> str | None:
+    """Why `load_pickle` will not read a file, as far as its beginning tells; `None` = nothing is wrong there.
+
+    Args:
+        path: any file.
+        steps: as in `peek_pickle`.
+    """
+    try:
+        machine = PickleMachine(_map(Path(path)), "latin1", skim=True)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be opened ({error.strerror})"
+    try:
+        machine.load(steps)
+    except UnsafePickleError as error:
+        return f"{path}: refused, {error}"
+    except _BROKEN as error:
+        return f"{path}: {_what_is_wrong(error, machine)}"
+    return None
 
 
 def _skimmed(path: Path | str, steps: int) -> PickleMachine | None:

@@ -125,6 +125,14 @@ class Reading:
         self.skipped.add(DUPLICATE, f"{where}: {name}", split=item.example["split"])
         return False
 
+    def free_name(self, name: str) -> str:
+        """`name` for a stored set, or `name-2` and so on where the sets that are there have it."""
+        taken = {stored.name for stored in self.stored} | {"default"}
+        number, free = 2, name
+        while free in taken:
+            number, free = number + 1, f"{name}-{number}"
+        return free
+
     def note_encoding(self, table: CsvTable) -> None:
         """Tell the report that a file was not UTF-8, or that its columns are spelt a little differently."""
         if table.encoding != "utf-8":

@@ -6,7 +6,8 @@ The polarity is the sign of the score; a row whose score is missing, or beyond 3
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.folds import standard_folds
+from dataset_scripts.pickle_cells import as_numbers, shown
 from dataset_scripts.readers import LABEL_OUTSIDE, Item, Reading, Span, clean_text, natural_key
 from dataset_scripts.schema import SPLITS, new_example
 from modeling_unimse.universal_label_unimse import MAX_INTENSITY, polarity_of
 
 NO_LABEL = "no label"
+FOLDED = ("mosi", "mosei")
+_LONGEST_NAME = 200  # letters
 SPLIT_NAMES = {
     "train": "train",
     "valid": "validation",
@@ -82,6 +86,7 @@ class Rows:
     reading: Reading
     _splits: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     _positions: list[tuple] = field(default_factory=list)
+    _examples: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def skip(self, reason: str, example: str, split: str = "any", count: int = 1) -> None:
         """Count rows that are left out."""
@@ -112,13 +117,26 @@ class Rows:
                 f"{where}: clip {row.video}/{row.clip} is in {row.split}, and in {split} too (first: {first}); keep one"
             )
         self.reading.rows_read += 1
-        if self.reading.add(Item(_example(name, row, self.benchmark.name), row.audio, row.visual), where):
+        item = Item(_example(name, row, self.benchmark.name), row.audio, row.visual)
+        if self.reading.add(item, where):
+            self._examples[name] = item.example
             order = (0, row.order) if row.order is not None else (1, natural_key(row.clip))
             self._positions.append(order)
         return name
 
+    def find(self, row: Row) -> dict[str, Any] | None:
+        """The example of a row's segment, if it was added in the same split."""
+        return self._examples.get(f"{self.benchmark.name}/{row.split}/{row.video}_{row.clip}")
+
     def finish(self) -> Reading:
-        """The reading with its rows in order."""
+        """The reading with its rows in order.
+
+        Raises:
+            ValueError: the videos are those of the other benchmark.
+        """
+        other = other_benchmark(self.benchmark, (item.example["dialogue_id"] for item in self.reading.items))
+        if other is not None:
+            raise ValueError(not_its_videos(self.reading.layout.split(" ")[1], self.benchmark, other))
         self.reading.place(self._positions)
         return self.reading
 
@@ -137,24 +155,56 @@ def _example(name: str, row: Row, dataset: str) -> dict[str, Any]:
     )
 
 
-def name_parts(name: Any, where: str) -> tuple[str, str]:
-    """Video and clip of `vid$_$clip`, `vid[clip]` or `vid_clip`, as text or bytes.
+def other_benchmark(benchmark: Benchmark, videos: Iterable[str]) -> str | None:
+    """The benchmark in whose standard folds most of the videos lie that are in any; `None` if that is this one.
+
+    Nothing in a file says which benchmark it is; no video is in both. Ids in neither (made-up ones) do not count.
+    """
+    found = Counter(name for video in set(videos) for name in FOLDED if video in standard_folds(name))
+    other = max(FOLDED, key=lambda name: found[name])
+    return other if found[other] > found[benchmark.name] else None
+
+
+def not_its_videos(what: Path | str, benchmark: Benchmark, other: str) -> str:
+    """The message for data of the other benchmark."""
+    return (
+        f"{what}: these are {other.upper()}'s videos, expected {benchmark.name.upper()}'s; "
+        f"`prepare {other}` reads them, or give the folder of {benchmark.name.upper()}"
+    )
+
+
+def segment_row(key: str) -> tuple[str, int] | None:
+    """Video and row of `video[row]`; `None` for a name of another form."""
+    video, _, row = key[:-1].rpartition("[")
+    if not key.endswith("]") or not video.strip() or not (row.isascii() and row.isdecimal()) or len(row) > 9:
+        return None
+    return video, int(row)
+
+
+def name_parts(name: Any, where: str, first_clip: int) -> tuple[str, str]:
+    """Video and clip of `vid$_$clip`, `vid_clip` or `vid[row]`, as text or bytes.
+
+    Args:
+        name: as a pickle has it.
+        where: for the message.
+        first_clip: the clip that row 0 of a video's labels describes.
 
     Raises:
         ValueError: another kind of value, or no clip in it; says where.
     """
     text = as_text(name)
-    if text is None:
-        raise ValueError(f"{where}: id: expected text such as 'video_3', got {short(name)}")
+    if text is None or len(text) > _LONGEST_NAME:
+        raise ValueError(f"{where}: id: expected text such as 'video_3', got {shown(name)}")
+    segment = segment_row(text)
+    if segment is not None:
+        return segment[0], str(segment[1] + first_clip)
     if "$_$" in text:
         video, _, clip = text.rpartition("$_$")
-    elif text.endswith("]") and "[" in text:
-        video, _, clip = text[:-1].rpartition("[")
     else:
         video, _, clip = text.rpartition("_")
     if not video.strip() or not clip.strip():
         raise ValueError(
-            f"{where}: id: expected a video and a clip, such as 'video$_$3' or 'video_3', got {short(text)}"
+            f"{where}: id: expected a video and a clip, such as 'video$_$3' or 'video_3', got {shown(text)}"
         )
     return video, clip
 
@@ -168,17 +218,6 @@ def as_text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return str(value).encode("utf-8", errors="replace").decode("utf-8").replace("\0", "")
-
-
-def short(value: Any) -> str:
-    """A value for a message, in one line of at most 60 letters."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or isinstance(value, (str, bytes, int, float)):
-        text = "".join(letter if letter.isprintable() else "?" for letter in repr(value)[:200])
-        return text if len(text) <= 60 else text[:57] + "..."
-    return type(value).__name__
 
 
 def video_folds(folder: Path, benchmark: Benchmark, reading: Reading) -> dict[str, str]:
@@ -241,13 +280,13 @@ def scores_of(values: Any, count: int, where: str) -> Sequence[float]:
         ValueError: not numbers, or another number of them than rows; says where.
     """
     try:
-        scores = np.asarray(values)
-        if scores.dtype.kind in "USO":
-            scores = np.array([float(score) for score in scores.reshape(-1)]).reshape(scores.shape)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise ValueError(f"{where}: expected {count} numbers, got {short(values)} with other contents") from None
-    if scores.ndim == 0 or len(scores) != count or scores.dtype.kind not in "biuf" or (count and not scores.size):
-        raise ValueError(f"{where}: expected {count} numbers, one a row, got {short(scores)}")
+        scores = as_numbers(values, 4, text=True)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if scores is None:
+        raise ValueError(f"{where}: expected {count} numbers, got {shown(values)} with other contents")
+    if scores.ndim == 0 or len(scores) != count or (count and not scores.size):
+        raise ValueError(f"{where}: expected {count} numbers, one a row, got {shown(scores)}")
     if count == 0:
         return []
     return scores.reshape(count, -1)[:, 0].astype(np.float64).tolist()

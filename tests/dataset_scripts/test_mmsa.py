@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dataset_scripts import mosei, mosi
+from dataset_scripts.folds import standard_folds
 from dataset_scripts.schema import validate_example
 from tests.dataset_scripts.raw_sentiment import (
     GOLDEN_ROWS,
@@ -64,7 +65,7 @@ def test_pickles_beside_label_csv_are_matched_by_id(tmp_path):
     np.testing.assert_array_equal(stored.get("mosi/train/-abc_10")["audio"], ramp(2, 5))
     notes = reading.notes.as_dict()
     assert notes["row without features in Processed/aligned_50.pkl"]["first"] == "mosi/train/-abc_2"
-    assert notes["features in Processed/aligned_50.pkl without a row in label.csv"]["first"] == "other$_$7"
+    assert notes["features in Processed/aligned_50.pkl without a row"]["first"] == "train/other_7"
 
 
 def test_clips_beside_pickles(tmp_path):
@@ -183,3 +184,129 @@ def test_nothing_there(tmp_path):
         mosi.read(tmp_path, format="mmsa-pickle")
     with pytest.raises(FileNotFoundError, match=r"mosi: label.csv not found in .*; expected label.csv \(video_id"):
         mosi.read(tmp_path, format="mmsa-csv")
+
+
+def _with_videos_of(benchmark):
+    """`mmsa_content` with real video ids: of the first videos of each split."""
+    content, folds = mmsa_content(), standard_folds(benchmark)
+    for mode, split in (("train", "train"), ("valid", "validation"), ("test", "test")):
+        video = next(video for video, fold in folds.items() if fold == split)
+        content[mode]["id"] = [f"{video}$_${number}" for number in range(len(content[mode]["id"]))]
+    return content
+
+
+@pytest.mark.parametrize(("loader", "other"), [(mosi, "mosei"), (mosei, "mosi")])
+def test_pickles_of_the_other_benchmark_are_refused(loader, other, tmp_path):
+    path = dump(tmp_path / "aligned_50.pkl", _with_videos_of(other))
+    with pytest.raises(
+        ValueError, match=rf"aligned_50.pkl: these are {other.upper()}'s videos, expected .*prepare {other}"
+    ):
+        loader.read(path)
+    assert len(loader.read(dump(path, _with_videos_of(loader.BENCHMARK.name))).items) == 5
+
+
+@pytest.mark.parametrize(("loader", "other"), [(mosi, "mosei"), (mosei, "mosi")])
+def test_of_the_files_of_both_benchmarks_its_own_is_read(loader, other, tmp_path):
+    own = loader.BENCHMARK.name
+    dump(tmp_path / other.upper() / "aligned_50.pkl", _with_videos_of(other))
+    dump(tmp_path / own.upper() / "aligned_50.pkl", _with_videos_of(own))
+    reading = loader.read(tmp_path)
+    assert {standard_folds(own)[item.example["dialogue_id"]] for item in reading.items} == {
+        "train",
+        "validation",
+        "test",
+    }
+    assert [stored.source for stored in reading.stored] == [f"{own.upper()}/aligned_50.pkl"]
+    assert (
+        reading.notes.as_dict()[f"file of {other.upper()}'s videos, not used"]["first"]
+        == f"{other.upper()}/aligned_50.pkl"
+    )
+
+
+def test_a_label_csv_of_the_other_benchmark_is_refused(raw, tmp_path):
+    video = next(iter(standard_folds("mosei")))
+    raw.csv(tmp_path / "label.csv", raw.mmsa_header, [(video, "1", "x", "1", "", "train", "")])
+    with pytest.raises(ValueError, match="label.csv: these are MOSEI's videos"):
+        mosi.read(tmp_path)
+
+
+def test_what_a_second_pickle_has_other_is_counted(tmp_path):
+    dump(tmp_path / "aligned_50.pkl", mmsa_content())
+    content = mmsa_content(unaligned=True)
+    content["train"]["id"][0] = "other$_$7"
+    content["train"]["regression_labels"][1] = 2.0
+    content["test"]["raw_text"] = np.array(["yes", ""])
+    content["test"]["id"][1] = content["test"]["id"][0]
+    dump(tmp_path / "unaligned_50.pkl", content)
+    reading = mosi.read(tmp_path)
+    assert rows_of(reading) == GOLDEN_ROWS
+    notes = {reason: entry["first"] for reason, entry in reading.notes.as_dict().items()}
+    assert notes["features in unaligned_50.pkl without a row"] == "train/other_7"
+    assert notes["label in unaligned_50.pkl is another than the row's, not taken"] == "mosi/train/-abc_10"
+    assert notes["text in unaligned_50.pkl is another than the row's, not taken"] == "mosi/test/x_y_1"
+    assert notes["second features in unaligned_50.pkl for a row, not used"] == "mosi/test/x_y_1"
+    assert reading.notes.count("row without features in unaligned_50.pkl") == 2
+
+
+def test_pickles_beside_label_csv_in_another_split_or_that_cannot_be_used_are_noted(tmp_path):
+    write_label_csv(tmp_path)
+    content = mmsa_content()
+    content["test"], content["valid"] = content["valid"], content["test"]
+    dump(tmp_path / "aligned_50.pkl", content)
+    (tmp_path / "pointer.pkl").write_text("version https://git-lfs.github.com/spec/v1")
+    (tmp_path / "table.pkl").write_bytes(b"cpandas.core.frame\nDataFrame\n.")
+    dump(tmp_path / "plain.pkl", [1])
+    reading = mosi.read(tmp_path)
+    assert reading.notes.count("split in aligned_50.pkl is another than the row's, not taken") == 3
+    note = reading.notes.as_dict()["pickle not used"]
+    assert note["count"] == 3 and note["first"] == "plain.pkl: of no known form"
+    (tmp_path / "plain.pkl").unlink()
+    assert (
+        "pointer.pkl: expected a pickle, but this is a Git LFS"
+        in mosi.read(tmp_path).notes.as_dict()["pickle not used"]["first"]
+    )
+    (tmp_path / "pointer.pkl").unlink()
+    assert (
+        "table.pkl: refused, it names pandas.core.frame.DataFrame;"
+        in (mosi.read(tmp_path).notes.as_dict()["pickle not used"]["first"])
+    )
+
+
+def test_rows_of_the_labels_are_clips_from_one_on_in_mosi(tmp_path):
+    content = mmsa_content()
+    content["valid"]["id"] = ["0123[0]"]
+    path = dump(tmp_path / "a.pkl", content)
+    assert rows_of(mosi.read(path), "id")[2] == ("validation/0123_1",)
+    assert rows_of(mosei.read(path), "id")[2] == ("validation/0123_0",)
+
+
+def test_aligned_modalities_are_cut_at_the_same_steps(tmp_path):
+    content = mmsa_content()
+    for split in content.values():
+        del split["text_bert"]
+    content["test"]["audio"][1, :2] = 0  # silence at the start, no face at the end
+    content["test"]["vision"][1, 4] = 0
+    (stored,) = mosi.read(dump(tmp_path / "a.pkl", content)).stored
+    found = stored.get("mosi/test/x_y_2")
+    assert {modality: len(sequence) for modality, sequence in found.items()} == {"text": 5, "audio": 5, "visual": 5}
+    np.testing.assert_array_equal(found["audio"][2:], ramp(5, 5)[2:])
+
+
+def test_aligned_modalities_have_their_padding_on_one_side(tmp_path):
+    content = mmsa_content()
+    for key, width in (("text", 768), ("audio", 5), ("vision", 20)):
+        content["test"][key][1] = padded(ramp(5, width), 6, front=True)
+    content["test"]["audio"][1, 5] = 0  # alone it looks as if filled up at the end
+    (stored,) = mosi.read(dump(tmp_path / "a.pkl", content)).stored
+    found = stored.get("mosi/test/x_y_2")
+    np.testing.assert_array_equal(found["text"], ramp(5, 768))
+    np.testing.assert_array_equal(found["audio"][:4], ramp(5, 5)[:4])
+
+
+def test_lists_that_share_their_members_are_refused(tmp_path):
+    row = [0.5] * 5000
+    for key, value in (("audio", [[row] * 5000]), ("regression_labels", [[row] * 5000]), ("text_bert", [[row] * 5000])):
+        content = mmsa_content()
+        content["valid"][key] = value
+        with pytest.raises(ValueError, match=rf"a.pkl: valid: {key}.*: more than 16777216 numbers in lists"):
+            mosi.read(dump(tmp_path / "a.pkl", content))

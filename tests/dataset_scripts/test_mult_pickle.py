@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dataset_scripts import mosei, mosi
+from dataset_scripts.folds import standard_folds
 from tests.dataset_scripts.raw_sentiment import GOLDEN_ROWS, dump, mult_content, ramp, rows_of
 
 WITHOUT_TEXT = [(*row[:4], None, *row[5:]) for row in GOLDEN_ROWS]
@@ -97,3 +98,39 @@ def test_missing_keys_and_files(tmp_path):
 def _empty(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
+
+
+def test_files_of_the_other_benchmark_are_dropped_or_refused(tmp_path):
+    content = mult_content()
+    video = next(video for video, split in standard_folds("mosei").items() if split == "train")
+    content["train"]["id"] = np.array([f"{video}_1", f"{video}_2"], "S")
+    dump(tmp_path / "a.pkl", content)
+    with pytest.raises(ValueError, match="a.pkl: these are MOSEI's videos"):
+        mosi.read(tmp_path)
+    dump(tmp_path / "b.pkl", mult_content())
+    reading = mosi.read(tmp_path)
+    assert reading.layout == "mult-pickle: b.pkl, features only, no words" and len(reading.items) == 5
+    assert reading.notes.count("file of MOSEI's videos, not used") == 1
+
+
+def test_rows_of_the_labels_and_contradictions_of_a_second_file(tmp_path):
+    content = mult_content(bytes_ids=False)
+    content["valid"]["id"] = np.array(["0123[0]"])
+    dump(tmp_path / "mosi_aligned.pkl", content)
+    other = mult_content()
+    other["test"]["labels"][0] = 3
+    other["train"]["id"] = np.array(["-abc_2", "-abc_3"])
+    dump(tmp_path / "mosi_noalign.pkl", other)
+    reading = mosi.read(tmp_path)
+    assert rows_of(reading, "id")[2] == ("validation/0123_1",)
+    assert reading.notes.count("label in mosi_noalign.pkl is another than the row's, not taken") == 1
+    assert reading.notes.as_dict()["features in mosi_noalign.pkl without a row"]["first"] == "train/-abc_3"
+
+
+def test_aligned_modalities_are_cut_at_the_same_steps(tmp_path):
+    content = mult_content()
+    for split in content.values():
+        for key in ("text", "audio", "vision"):
+            split[key] = split[key][:, -12:]
+    (stored,) = mosi.read(dump(tmp_path / "mosi_data.pkl", content)).stored
+    assert {len(sequence) for sequence in stored.get("mosi/validation/0123_1").values()} == {3}

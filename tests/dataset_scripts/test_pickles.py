@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dataset_scripts.pickle_machine import PickleMachine
-from dataset_scripts.pickles import UnsafePickleError, load_pickle, peek_pickle, peek_root
+from dataset_scripts.pickles import UnsafePickleError, load_pickle, peek_pickle, peek_root, problem_of
 
 CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 DATA = {
@@ -316,3 +316,55 @@ def test_lists_that_hold_themselves_are_read(tmp_path):
     loop.append(loop)
     found = load_pickle(write(tmp_path / "a.pkl", pickle.dumps(loop)))
     assert found[1] is found
+
+
+# a tuple of the tuple before it twice, sixty times
+SHARED = b")q\x000" + b"".join(b"h\x00h\x00\x86q\x000" for _ in range(60)) + b"h\x00"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cnumpy\ndtype\n" + SHARED + b"\x85R.", "it holds an array of the type tuple"),
+        (RECONSTRUCT + SHARED + b"X\x01\x00\x00\x00b\x87R.", "of the shape tuple at once"),
+        (b"c_codecs\nencode\nX\x01\x00\x00\x00a" + SHARED + b"\x86R.", "_codecs.encode with str and tuple"),
+        (NEW_ARRAY + b"(K\x01" + SHARED + FLOATS + b"\x89C\x04abcdtb.", "tuple is no shape of an array"),
+    ],
+)
+def test_tuples_that_share_their_members_are_never_written_out(content, message, tmp_path):
+    path = write(tmp_path / "laughs.pkl", b"\x80\x02" + content)
+    with pytest.raises(ValueError, match=message):
+        load_pickle(path)
+    problem_of(path), peek_root(path)  # neither hangs
+
+
+def test_a_shape_of_endless_digits_is_named_with_the_file(tmp_path):
+    digits = b"\x8b" + struct.pack("<i", 3000) + b"\x01" * 3000
+    content = b"\x80\x02" + NEW_ARRAY + b"(K\x01" + digits + b"\x85" + FLOATS + b"\x89C\x04abcdtb."
+    with pytest.raises(ValueError, match=r"a.pkl: .*\(an integer of 23993 bits,\) is no shape of an array"):
+        load_pickle(write(tmp_path / "a.pkl", content))
+
+
+@pytest.mark.parametrize("keys", [[k * (2**61 - 1) for k in range(20)], [(2**64, "a")], [1j]])
+@pytest.mark.parametrize("kind", [set, frozenset, dict.fromkeys])
+def test_keys_that_may_all_have_one_hash_are_refused(keys, kind, tmp_path):
+    for protocol in (2, 4):
+        with pytest.raises(UnsafePickleError, match=r"a key or member is (an integer of more than 64 bits|a complex)"):
+            load_pickle(write(tmp_path / "a.pkl", pickle.dumps(kind(keys), protocol)))
+
+
+def test_values_are_remembered_under_plausible_numbers(tmp_path):
+    path = write(tmp_path / "a.pkl", b"]p%d\n." % (7 * (2**61 - 1)))
+    with pytest.raises(ValueError, match="remembers a value under an impossible number"):
+        load_pickle(path)
+    assert load_pickle(write(tmp_path / "b.pkl", b"]p4294967295\ng4294967295\n.")) == []
+
+
+def test_what_is_wrong_with_a_file_is_told_without_reading_it(tmp_path):
+    assert problem_of(write(tmp_path / "good.pkl", pickle.dumps(CUBE))) is None
+    assert "ld.pkl: refused, it names os.system" in problem_of(
+        write(tmp_path / "ld.pkl", call("os", "system", b"N\x85"))
+    )
+    assert "t.pkl: ends after 20 bytes" in problem_of(write(tmp_path / "t.pkl", pickle.dumps(CUBE)[:20]))
+    assert "e.pkl: the file is empty" in problem_of(write(tmp_path / "e.pkl", b""))
+    assert "gone.pkl: cannot be opened (No such file" in problem_of(tmp_path / "gone.pkl")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dataset_scripts import mosei, mosi
-from tests.dataset_scripts.raw_sentiment import GOLDEN_ROWS, dump, ramp, rows_of, unimse_content
+from dataset_scripts.folds import standard_folds
+from tests.dataset_scripts.raw_sentiment import GOLDEN_ROWS, dump, padded, ramp, rows_of, unimse_content
 
 COLUMNS = ("id", "split", "dialogue_id", "utterance_index", "text")
 
@@ -84,3 +85,37 @@ def test_other_widths_and_other_pickles(tmp_path):
     dump(tmp_path / "n.pkl", unimse_content())
     with pytest.raises(FileNotFoundError, match=r"mosi: expected one pickle .*, found m.pkl, n.pkl; name the file"):
         mosi.read(tmp_path)
+
+
+def test_the_other_benchmark_s_pickle_is_dropped_or_refused(tmp_path):
+    content = unimse_content()
+    content["valid"] = [(content["valid"][0][0], 1.0, f"{next(iter(standard_folds('mosei')))}_1")]
+    dump(tmp_path / "a.pkl", content)
+    with pytest.raises(ValueError, match="a.pkl: these are MOSEI's videos"):
+        mosi.read(tmp_path)
+    dump(tmp_path / "b.pkl", unimse_content())
+    assert mosi.read(tmp_path).layout == "unimse-pickle: b.pkl"
+
+
+def test_sound_and_pictures_of_one_length_are_cut_at_the_same_steps(tmp_path):
+    content = unimse_content()
+    visual, audio = padded(ramp(3, 20), 5, front=True), padded(ramp(3, 5), 5, front=True)
+    audio[3:] = 0  # alone it looks as if filled up at the end
+    content["valid"] = [((["a"], visual, audio, "x", 3, 3), 1.0, "0123_1")]
+    (stored,) = mosi.read(dump(tmp_path / "m.pkl", content)).stored
+    found = stored.get("mosi/validation/0123_1")
+    np.testing.assert_array_equal(found["visual"], ramp(3, 20))
+    np.testing.assert_array_equal(found["audio"], padded(ramp(1, 5), 3))
+
+
+def test_members_that_are_shared_are_refused(tmp_path):
+    content = unimse_content()
+    row = [0.5] * 5000
+    content["valid"] = [((["a"], [row] * 5000, *INPUTS[2:]), 1.0, "a_1")]
+    with pytest.raises(ValueError, match="m.pkl: valid, item 0: visual: more than 16777216 numbers in lists"):
+        mosi.read(dump(tmp_path / "m.pkl", content))
+    content["valid"] = [(INPUTS, [row] * 5000, "a_1")]
+    with pytest.raises(ValueError, match="m.pkl: valid, item 0: label: expected a number, got list"):
+        mosi.read(dump(tmp_path / "m.pkl", content))
+    content["valid"] = [((["word" * 1000] * 5000, *INPUTS[1:3], None, 2, 2), 1.0, "a_1")]
+    assert rows_of(mosi.read(dump(tmp_path / "m.pkl", content)), "text")[2] == (None,)
