@@ -21,6 +21,7 @@ from pathlib import Path
 from dataset_scripts.formats import RawFormat, choose_format
 from dataset_scripts.readers import Item, Reading, Span, clean_text, parse_float
 from dataset_scripts.schema import BENCHMARKS, check_dataset_name, new_example
+from dataset_scripts.sentiment import SPLIT_NAMES
 from dataset_scripts.tables import CsvTable, WrongLines, read_csv, read_jsonl
 from modeling_unimse.universal_label_unimse import (
     EMOTION_POLARITY,
@@ -34,14 +35,6 @@ NO_POLARITY = "neither sentiment nor emotion, so no polarity"
 NOT_USED = "column not used"
 _REQUIRED = ("id", "split")
 _OPTIONAL = ("text", "audio", "video", "start", "end", "sentiment", "emotion", "speaker", "dialogue_id")
-_SPLIT_OF = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -181,7 +174,10 @@ def _checked_polarities(emotion_polarity: Mapping[str, str]) -> dict[str, str]:
 def _example(row: dict[str, str], options: _Options, where: str) -> dict:
     if not row["id"]:
         raise ValueError(f"{where}: id: expected a name, got an empty field")
-    split = _SPLIT_OF.get(row["split"].lower())
+    for name in ("id", "dialogue_id"):
+        if not row.get(name, "").isprintable():
+            raise ValueError(f"{where}: {name}: expected a name on one line, got {row[name][:80]!r}")
+    split = SPLIT_NAMES.get(row["split"].lower())
     if split is None:
         raise ValueError(f"{where}: split: expected train, validation or test, got {row['split'][:80]!r}")
     start, end = _number(row, "start", 0, math.inf, where), _number(row, "end", 0, math.inf, where)

@@ -86,7 +86,7 @@ def _what_is_there(source: Path) -> str:
     if archives:
         return f"{source} holds an archive, {archives[0]}, and nothing known unpacked: unpack it there"
     shown = ", ".join(_described(source / name) for name in names[:5]) + (" ..." if len(names) > 5 else "")
-    hint = " (a pickle that is damaged looks like that; --format reads it and says where)" * any(
+    hint = " (a damaged pickle looks like that: give the file itself and --format, to be told what is wrong)" * any(
         name.lower().endswith((".pkl", ".pickle")) for name in names
     )
     return f"{source} is of none of the known forms (found: {shown}){hint}"

@@ -4,7 +4,7 @@
     train_splits/, dev_splits_complete/, output_repeated_splits_test/        dia<d>_utt<u>.mp4
     a pickle of the authors of UniMSE beside the csv files                   see `authors_features`
 
-Each lies at the top or up to two folders down, as archives and repositories have them (`train/train_splits`,
+Each lies at the top or up to three folders down, as archives and repositories have them (`train/train_splits`,
 `data/MELD/train_sent_emo.csv`). Ids repeat across the splits, so the split is part of a row's identity. Some clips are
 known to be bad: cut over minutes of an episode, broken, missing, doubled (`final_videos_test*`), or there without a
 label. None is listed here by name; each is found by what it is, and counted.

@@ -219,3 +219,9 @@ def test_a_table_with_another_separator_says_so(as_form):
     path = path.rename(path.with_suffix(".csv"))
     with pytest.raises(ValueError, match=r"separated by tabs, expected ','; save it so, or with the ending .tsv"):
         custom.read(path)
+
+
+def test_names_stay_on_one_line(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"id": "a\\nb", "split": "train", "sentiment": 1}\n')
+    with pytest.raises(ValueError, match=r"line 1: id: expected a name on one line, got 'a\\nb'"):
+        custom.read(tmp_path / "m.jsonl")

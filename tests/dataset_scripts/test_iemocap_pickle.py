@@ -201,3 +201,23 @@ def test_broken_and_unsafe_files_are_refused(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"IEMOCAP_features.pkl: the file is empty"):
         iemocap.read(tmp_path)
+
+
+def test_features_beside_the_sessions_are_theirs(raw, tmp_path):
+    folder = raw.iemocap(tmp_path / "iemocap", clips=False)
+    write_iemocap_pickle(folder / "IEMOCAP_features.pkl")
+    reading = iemocap.read(folder)
+    assert reading.layout.startswith("session-tree")
+    (stored,) = reading.stored
+    row = next(item.example["id"] for item in reading.items if item.example["id"].endswith(f"{IMPRO}_F000"))
+    assert stored.name == "iemocap-features" and stored.get(row)["audio"].shape == (1, 4)
+    alone = next(item.example["id"] for item in reading.items if "Ses03" in item.example["id"])
+    assert stored.get(alone) == {}
+    assert reading.notes.count("row without features in the pickle") == len(reading.items) - 2
+
+
+def test_a_pickle_beside_the_sessions_that_cannot_be_used_is_noted(raw, tmp_path):
+    folder = raw.iemocap(tmp_path / "iemocap", clips=False)
+    (folder / "IEMOCAP_features.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    reading = iemocap.read(folder)
+    assert not reading.stored and "os.system" in reading.notes.as_dict()["pickle of features not used"]["first"]

@@ -156,7 +156,7 @@ def test_jsonl(table):
         (b" \n", r"expected one JSON object a line, but the file is empty"),
         (b'{"id": 1}\n[1]\n', r"table.csv, line 2: expected a JSON object, got list"),
         (b'{"id": 1\n', r"line 1: not a JSON object \(Expecting ',' delimiter at character 9\)"),
-        (b'{"id": 1}\n{"id": {}}\n{"id": [2]}', r"^2 rows are wrong, first: .*line 2: 'id': expected text, .* a dict"),
+        (b'{"id": 1}\n{"id": {}}\n{"id": [2]}', r"^2 rows are wrong, first: .*line 2: 'id': expected text, .* dict"),
         (b'{"id": true}', r"'id': expected text, a number or null, got bool"),
         (b'{"id": NaN}', r"expected numbers that are finite, got NaN; write null"),
         (b'{"id": 1, "id": 2}', r"the key 'id' comes twice"),
