@@ -12,7 +12,7 @@ Files are known by their root groups. The six emotion scores of MOSEI are not re
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +22,26 @@ from dataset_scripts.csd_labels import NO_INTERVAL, PATTERNS, LabelledVideo, fin
 from dataset_scripts.formats import RawFormat, candidate_files
 from dataset_scripts.readers import Reading, StoredSet, clean_text
 from dataset_scripts.segment_media import find_media
-from dataset_scripts.sentiment import Benchmark, Row, Rows, folder_of, new_reading, relative_name
+from dataset_scripts.sentiment import (
+    Benchmark,
+    Row,
+    Rows,
+    folder_of,
+    new_reading,
+    other_benchmark,
+    relative_name,
+    segment_row,
+)
 from dataset_scripts.transcripts import find_transcripts, match_lines, read_transcript
 
 _PAUSE = "sp"
-_MODALITY_WORDS = {
-    "audio": ("covarep", "opensmile", "acoustic", "audio"),
-    "visual": ("facet", "openface", "visual", "vision", "face"),
-    "text": ("glove", "wordvector", "word vector", "word_vector", "bert", "embedding"),
-}
+# The first word that a name contains decides: "hubert" has "bert" in it, and "huggingface_roberta" has "face".
+_MODALITY_WORDS = (
+    ("audio", ("covarep", "opensmile", "egemaps", "mfcc", "acoustic", "audio", "speech", "wav2vec", "wavlm", "hubert")),
+    ("text", ("glove", "wordvector", "word vector", "word_vector", "word2vec", "bert")),
+    ("visual", ("facet", "openface", "visual", "vision", "face")),
+    ("text", ("embedding",)),
+)
 
 
 def csd_format(benchmark: Benchmark) -> RawFormat:
@@ -47,15 +58,26 @@ def csd_format(benchmark: Benchmark) -> RawFormat:
 def _detect(benchmark: Benchmark, source: Path) -> bool:
     if find_labels(source, benchmark) is None:
         return False
-    return _find_words(source) is not None or not find_transcripts(source, benchmark.name)
+    return _find_words(source, benchmark) is not None or not find_transcripts(source, benchmark.name)
 
 
-def _find_words(source: Path) -> Path | None:
+def _find_words(source: Path, benchmark: Benchmark) -> Path | None:
     for path in candidate_files(source, *PATTERNS):
         name = path.name.lower()
         if csd_root(path) == "words" or ("timestampedwords" in name and "vector" not in name):
-            return path
+            if _other_benchmark(path, benchmark) is None:
+                return path
     return None
+
+
+def _other_benchmark(path: Path, benchmark: Benchmark) -> str | None:
+    """As `sentiment.other_benchmark`, by a csd file's keys; `None` for what cannot be read."""
+    try:
+        with CsdFile(path) as file:
+            keys = file.keys()
+    except (CsdError, OSError):
+        return None
+    return other_benchmark(benchmark, ((segment_row(key) or (key, 0))[0] for key in keys))
 
 
 def _read(benchmark: Benchmark, source: Path) -> Reading:
@@ -64,51 +86,53 @@ def _read(benchmark: Benchmark, source: Path) -> Reading:
         raise FileNotFoundError(
             f"{benchmark.name}: no csd file of labels in {source}; expected {csd_format(benchmark).looked_for}"
         )
-    folder, media, words_path = folder_of(source), find_media(source), _find_words(source)
+    folder, media, words_path = folder_of(source), find_media(source), _find_words(source, benchmark)
     reading = new_reading(benchmark, f"cmu-csd: {relative_name(path, source)} {media.layout}")
     rows, segments = Rows(benchmark, reading), {}
     words = _Words(words_path, reading)
     transcripts = find_transcripts(source, benchmark.name) if benchmark.name == "mosei" else {}
     for video in read_labels(path, folder, rows):
-        clips = _clip_names(benchmark, video, transcripts.get(video.name), reading)
-        if video.name not in words:
+        clips = _clip_names(benchmark, video, transcripts, reading)
+        if not any(words.key(video.name, row) for row in video.rows):
             reading.notes.add("video without timed words; its text is None", video.name, len(video.scores), video.split)
-        for place, interval in enumerate(video.intervals):
-            where = f"{path.name}, {video.name}, row {place}"
+        for place, (number, interval) in enumerate(zip(video.rows, video.intervals, strict=True)):
+            where = f"{path.name}, {video.name}, row {number}"
             times = usable_interval(interval)
             if times is None:
                 rows.skip(NO_INTERVAL, where, video.split)
                 continue
             clip, known = clips[place]
             sound, pictures = media.spans(video.name, clip if known else None, *times)
-            text = words.between(video.name, *interval)
+            text = words.text(video.name, number, *interval)
             score = float(video.scores[place])
             name = rows.add(
                 Row(video.name, clip, video.split, score, text, *times, sound, pictures, order=times[0]), where
             )
             if name is not None:
-                segments[name] = (video.name, place, *map(float, interval))
+                segments[name] = (video.name, number, *map(float, interval))
     words.close()
-    _store_features(reading, source, {path, words_path}, segments)
+    store_features(rows, source, {path, words_path}, segments)
     return rows.finish()
 
 
 def _clip_names(
-    benchmark: Benchmark, video: LabelledVideo, transcript: Path | None, reading: Reading
+    benchmark: Benchmark, video: LabelledVideo, transcripts: Mapping[str, Path], reading: Reading
 ) -> list[tuple[str, bool]]:
     """The clip's part of each row's id, and whether files are named by it."""
     if benchmark.first_clip:
-        return [(str(place + benchmark.first_clip), True) for place in range(len(video.scores))]
-    if transcript is None:
-        return [(str(place), False) for place in range(len(video.scores))]
-    matched = match_lines(read_transcript(transcript, reading), video.intervals)
-    reading.notes.add("clip numbers from the transcripts", video.name, len(matched), video.split)
+        return [(str(row + benchmark.first_clip), True) for row in video.rows]
+    if not transcripts:
+        return [(str(row), False) for row in video.rows]
+    lines = read_transcript(transcripts[video.name], reading) if video.name in transcripts else []
+    matched = match_lines(lines, video.intervals)
+    if matched:
+        reading.notes.add("clip numbers from the transcripts", video.name, len(matched), video.split)
     missing = len(video.scores) - len(matched)
     if missing:
         reading.notes.add("segment in no transcript; `row` and its row name it", video.name, missing, video.split)
     return [
-        (matched[place].clip, True) if place in matched else (f"row{place}", False)
-        for place in range(len(video.scores))
+        (matched[place].clip, True) if place in matched else (f"row{row}", False)
+        for place, row in enumerate(video.rows)
     ]
 
 
@@ -121,18 +145,23 @@ class _Words:
         if path is None:
             reading.notes.add("no file of timed words; the text of all rows is None", "TimestampedWords.csd")
 
-    def __contains__(self, video: str) -> bool:
-        return self._file is None or video in self._file
+    def key(self, video: str, row: int) -> str | None:
+        """The segment's own entry, else its video's; `None` = neither is there. With no file: the video."""
+        if self._file is None:
+            return video
+        return next((key for key in (f"{video}[{row}]", video) if key in self._file), None)
 
-    def between(self, video: str, start: float, end: float) -> str | None:
-        """The words whose middle lies in the segment, without pauses, in time order."""
-        if self._file is None or video not in self._file:
+    def text(self, video: str, row: int, start: float, end: float) -> str | None:
+        """The words whose middle lies in the segment, without pauses, in time order; of its own entry all of them."""
+        key = self.key(video, row)
+        if self._file is None or key is None:
             return None
-        if video != self._video:
-            self._video, self._entry = video, self._checked(video)
+        if key != self._video:
+            self._video, self._entry = key, self._checked(key)
         tokens, intervals = self._entry
         middle = intervals.mean(axis=1)
-        chosen = np.flatnonzero((middle >= start) & (middle < end))
+        inside = (middle >= start) & (middle < end) if key == video else np.ones(len(middle), bool)
+        chosen = np.flatnonzero(inside)
         chosen = chosen[np.argsort(intervals[chosen, 0], kind="stable")]
         decoded = (as_word(tokens[index, 0]) for index in chosen)
         return clean_text(" ".join(word for word in decoded if word != _PAUSE).replace("\0", ""))
@@ -148,8 +177,16 @@ class _Words:
             self._file.close()
 
 
-def _store_features(reading: Reading, source: Path, used: set, segments: Mapping[str, tuple]) -> None:
-    """A stored set for each other csd that holds features of a known modality; others are noted."""
+def store_features(rows: Rows, source: Path, used: set, segments: Mapping[str, tuple[str, int, float, float]]) -> None:
+    """A stored set for each other csd that holds features of a known modality; others are noted.
+
+    Args:
+        rows: with all rows; their reading gets the sets and notes.
+        source: the raw folder.
+        used: files that are something else.
+        segments: id of a row -> its video, its row in the labels, its start and end in seconds.
+    """
+    reading = rows.reading
     for path in candidate_files(source, *PATTERNS) if source.is_dir() else ():
         if path in used:
             continue
@@ -160,7 +197,10 @@ def _store_features(reading: Reading, source: Path, used: set, segments: Mapping
         except CsdError as error:
             reading.notes.add("csd file that cannot be read, not used", str(error).replace(f"{path}: ", f"{name}: "))
             continue
-        modality = _modality(root, path.name)
+        other, modality = _other_benchmark(path, rows.benchmark), _modality(root, path.name)
+        if other is not None:
+            reading.notes.add(f"file of {other.upper()}'s videos, not used", name)
+            continue
         if modality is None:
             reading.notes.add("csd file of an unknown kind, not used", f"{name}: root {root!r}")
             continue
@@ -169,25 +209,22 @@ def _store_features(reading: Reading, source: Path, used: set, segments: Mapping
         if width is None:
             reading.notes.add("csd file without numbers, not used", f"{name}: root {root!r}")
             continue
-        reading.stored.append(StoredSet(_set_name(reading, root), {modality: width}, name, stored.get))
+        reading.stored.append(StoredSet(reading.free_name(_set_name(root)), {modality: width}, name, stored.get))
         for row_id in stored.missing():
             reading.notes.add(f"row without features in {name}", row_id, split=row_id.split("/")[1])
 
 
 def _modality(root: str, file_name: str) -> str | None:
     for name in (root.lower(), file_name.lower()):
-        for modality, words in _MODALITY_WORDS.items():
+        for modality, words in _MODALITY_WORDS:
             if any(word in name for word in words):
                 return modality
     return None
 
 
-def _set_name(reading: Reading, root: str) -> str:
-    """The root in lower case, as a name of a config; numbered where two files have one root."""
-    name = re.sub(r"[^a-z0-9_.-]+", "-", root.lower()).strip("-._") or "features"
-    taken = {stored.name for stored in reading.stored} | {"default"}
-    numbers: Iterator[str] = (f"{name}-{number}" for number in range(2, 1000))
-    return name if name not in taken else next(one for one in numbers if one not in taken)
+def _set_name(root: str) -> str:
+    """The root in lower case, as a name of a config."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", root.lower()).strip("-._") or "features"
 
 
 class _CsdFeatures:

@@ -47,11 +47,12 @@ class CsdFile:
         with _named(path):
             roots = list(self._file)
             self.root = roots[0] if root is None and len(roots) == 1 else root
-            group = self._file[self.root] if self.root in roots else None
-            if not isinstance(group, Mapping) or "data" not in group or not isinstance(group["data"], Mapping):
+            group = self._member(self._file, self.root) if self.root in roots else None
+            data = self._member(group, "data") if isinstance(group, Mapping) and "data" in group else None
+            if not isinstance(data, Mapping):
                 expected = f"/{self.root or '<root>'}/data"
                 raise CsdError(f"{path}: expected the group '{expected}', found the groups {roots[:8]}")
-            self._data = group["data"]
+            self._data = data
             self._keys = dict.fromkeys(self._data)
             self._last_key: str | None = None
             self._last: dict[str, Any] = {}
@@ -104,6 +105,13 @@ class CsdFile:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _member(self, group: Any, name: str, key: str | None = None) -> Any:
+        """A member that lies in this group; what links name may be any file of the machine, or go round in circles."""
+        if not isinstance(group.get(name, getlink=True), _h5py(self.path).HardLink):
+            where = self.path if key is None else f"{self.path}, {key}"
+            raise CsdError(f"{where}: {name!r} is a link to another place, which is not followed; store the data there")
+        return group[name]
+
     def _features(self, key: str):
         with _named(self.path, key):
             dataset = self._dataset(key, "features", "biufSO")
@@ -120,12 +128,12 @@ class CsdFile:
         return self._last[name]
 
     def _checked_dataset(self, key: str, name: str, kinds: str):
-        group = self._data[key]
+        group = self._member(self._data, key, key)
         members = set(group) if isinstance(group, Mapping) else set()
         for wanted in ("features", "intervals"):
             if wanted not in members:
                 raise CsdError(f"{self.path}, {key}: expected 'features' and 'intervals', but {wanted!r} is missing")
-        dataset = group[name]
+        dataset = self._member(group, name, key)
         h5py = _h5py(self.path)
         text = isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) is not None
         if (
@@ -135,6 +143,10 @@ class CsdFile:
         ):
             kind = getattr(dataset, "dtype", type(dataset).__name__)
             raise CsdError(f"{self.path}, {key}: {name}: expected numbers{' or words' * ('S' in kinds)}, got {kind}")
+        if dataset.external or dataset.is_virtual:
+            raise CsdError(
+                f"{self.path}, {key}: {name} lies in other files, which are not read; expected it in this one"
+            )
         claimed, stored = dataset.nbytes, dataset.id.get_storage_size()
         if claimed > max(_ALWAYS_FINE, _PER_STORED_BYTE * stored):
             raise CsdError(

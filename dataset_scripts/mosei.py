@@ -1,7 +1,10 @@
 """CMU-MOSEI: its facts, and the forms in which it is read.
 
 `mmsa-csv`, `mmsa-pickle` (see `mmsa`), `mult-pickle`, `unimse-pickle`, `cmu-csd` and `original-raw` (the modules of
-these names). A segment's number is the clip's where a file or a transcript tells it, else its row in the labels.
+these names). A segment is `<video>_<clip>` where a file or a transcript tells the clip's number. Where it is not
+knowable its id differs from that in the other forms: its row in the labels takes the place where there is no
+transcript at all, `row<row>` where there are transcripts and it is in none, and the start in seconds in a `mult-pickle`
+that has the columns video, start and end.
 """
 
 from pathlib import Path
@@ -39,7 +42,7 @@ def read(source: Path, format: str | None = None) -> Reading:
     """Read MOSEI.
 
     Args:
-        source: a folder in one of the forms, or a single pickle or csd file.
+        source: a folder in one of the forms, or a single pickle, csd or csv file (`label.csv` under any name).
         format: the name of the form; `None` = by the contents.
 
     Returns:
@@ -47,6 +50,7 @@ def read(source: Path, format: str | None = None) -> Reading:
 
     Raises:
         FileNotFoundError: nothing of a known form is there; says what was looked for.
-        ValueError: a broken file, a missing column or key, a clip listed twice; names the place.
+        ValueError: a broken file, a missing column or key, a clip listed twice with other content; names the place.
+            Or the videos are those of MOSI.
     """
     return choose_format("mosei", source, FORMATS, format).read(source)

@@ -1,7 +1,8 @@
 """CMU-MOSI: its facts, and the forms in which it is read.
 
 `mmsa-csv`, `mmsa-pickle` (see `mmsa`), `mult-pickle`, `unimse-pickle`, `cmu-csd` and `original-raw` (the modules of
-these names). Rows of the same segment have the same id in all of them: clips count from 1.
+these names). Clips count from 1. Rows of the same segment have the same id in all of them, but for one kind of
+`mult-pickle`: where it has the columns video, start and end, the clip is not knowable and the start takes its place.
 """
 
 from pathlib import Path
@@ -37,7 +38,7 @@ def read(source: Path, format: str | None = None) -> Reading:
     """Read MOSI.
 
     Args:
-        source: a folder in one of the forms, or a single pickle or csd file.
+        source: a folder in one of the forms, or a single pickle, csd or csv file (`label.csv` under any name).
         format: the name of the form; `None` = by the contents.
 
     Returns:
@@ -45,6 +46,7 @@ def read(source: Path, format: str | None = None) -> Reading:
 
     Raises:
         FileNotFoundError: nothing of a known form is there; says what was looked for.
-        ValueError: a broken file, a missing column or key, a clip listed twice; names the place.
+        ValueError: a broken file, a missing column or key, a clip listed twice with other content; names the place.
+            Or the videos are those of MOSEI.
     """
     return choose_format("mosi", source, FORMATS, format).read(source)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from dataset_scripts import mosei, mosi
-from dataset_scripts.csd import CsdFile, read_csd
+from dataset_scripts.cmu_csd import _modality
+from dataset_scripts.csd import CsdFile, csd_root, read_csd
+from dataset_scripts.folds import standard_folds
 from dataset_scripts.schema import validate_example
 from tests.dataset_scripts.raw_sentiment import ramp, rows_of, write_csds
 
@@ -99,7 +101,8 @@ def test_clip_numbers_of_mosei_come_from_transcripts_beside(tmp_path):
     reading = mosei.read(tmp_path)
     assert reading.layout.startswith("cmu-csd")
     assert rows_of(reading, "id", "text")[:2] == [("train/-abc_row0", "good film"), ("train/-abc_7", "yes")]
-    assert reading.notes.count("segment in no transcript; `row` and its row name it") == 1
+    assert rows_of(reading, "id")[2:] == [("validation/0123_row0",), ("test/x_y_row0",)]  # in no transcript at all
+    assert reading.notes.count("segment in no transcript; `row` and its row name it") == 3
 
 
 @pytest.mark.parametrize(
@@ -209,3 +212,113 @@ def test_pieces_are_read_lazily(tmp_path):
         assert file.root == "COVAREP" and file.keys() == ["-abc"] and "-abc" in file and "x" not in file
         assert file.shape("-abc") == (40, 74)
         np.testing.assert_array_equal(file.features("-abc", 3, 5), ramp(40, 74)[3:5])
+
+
+def _secret(folder):
+    (folder / "secret.txt").write_bytes(b"not to be read" * 100)
+    return str(folder / "secret.txt")
+
+
+def _external_storage(file, group, folder):
+    del file[f"{group}/features"]
+    file.create_dataset(f"{group}/features", (10, 1), "S10", external=[(_secret(folder), 0, 100)])
+
+
+def _virtual(file, group, folder):
+    import h5py
+
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["x"] = np.ones((2, 3))
+    layout = h5py.VirtualLayout((2, 3), "f8")
+    layout[:] = h5py.VirtualSource(folder / "other.h5", "x", (2, 3))
+    del file[f"{group}/features"]
+    file.create_virtual_dataset(f"{group}/features", layout)
+
+
+def _link(place, kind):
+    def change(file, group, folder):
+        import h5py
+
+        with h5py.File(folder / "other.h5", "w") as other:
+            other["v/features"], other["v/intervals"] = np.ones((2, 3)), np.ones((2, 2))
+        name = {"entry": group, "features": f"{group}/features", "data": "COVAREP/data", "root": "COVAREP"}[place]
+        inside = {"entry": "v", "features": "v/features", "data": "/", "root": "/"}[place]
+        target = h5py.ExternalLink(str(folder / "other.h5"), inside) if kind == "external" else h5py.SoftLink("/there")
+        file.move(name, "/there")
+        file[name] = target
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_external_storage, "b.csd, v: features lies in other files, which are not read"),
+        (_virtual, "b.csd, v: features lies in other files, which are not read"),
+        (_link("features", "external"), "b.csd, v: 'features' is a link to another place, which is not followed"),
+        (_link("features", "soft"), "b.csd, v: 'features' is a link to another place"),
+        (_link("entry", "external"), "b.csd, v: 'v' is a link to another place"),
+        (_link("entry", "soft"), "b.csd, v: 'v' is a link to another place"),
+        (_link("data", "external"), "b.csd: 'data' is a link to another place"),
+        (_link("root", "external"), "b.csd: 'COVAREP' is a link to another place"),
+    ],
+)
+def test_nothing_outside_the_file_is_read(change, message, tmp_path):
+    path = _broken(tmp_path / "b.csd", lambda file, group: change(file, group, tmp_path))
+    with pytest.raises(ValueError, match=message):
+        read_csd(path, "COVAREP")
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        *(("HuBERT", "audio"), ("wav2vec2", "audio"), ("WavLM", "audio"), ("COVAREP", "audio"), ("OpenSMILE", "audio")),
+        *(("RoBERTa", "text"), ("bert_embeddings", "text"), ("huggingface-roberta", "text"), ("glove_vectors", "text")),
+        *(("FACET 4.2", "visual"), ("OpenFace_2", "visual"), ("face embeddings", "visual"), ("phones", None)),
+    ],
+)
+def test_the_modality_of_a_set_is_told_by_its_name(name, modality):
+    assert _modality(name, "x.csd") == _modality("x", f"{name}.csd") == modality
+
+
+@pytest.mark.parametrize(("loader", "root", "columns"), [(mosi, "Opinion Segment Labels", 1), (mosei, "All Labels", 7)])
+def test_labels_keyed_by_segment_count_rows_by_their_number(loader, root, columns, raw, tmp_path):
+    write_csds(tmp_path, loader.BENCHMARK.name)
+    times = {1: [(2.0, 3.0)], 0: [(0.5, 1.5)]}
+    labels = {f"-abc[{row}]": (np.full((1, columns), row + 0.5), time) for row, time in times.items()}
+    raw.csd(tmp_path / loader.BENCHMARK.label_file, root, labels | {"gone[2]": (np.ones((1, columns)), [(0, 1)])})
+    words = {"-abc[1]": (np.array([[b"sp"], [b"second"]]), [(0.0, 0.1), (0.1, 0.2)])}
+    raw.csd(tmp_path / f"CMU_{loader.BENCHMARK.name.upper()}_TimestampedWords.csd", "words", words)
+    reading = loader.read(tmp_path)
+    first = loader.BENCHMARK.first_clip
+    assert rows_of(reading, "id", "text", "sentiment") == [
+        (f"train/-abc_{first}", None, 0.5),
+        (f"train/-abc_{first + 1}", "second", 1.5),
+    ]
+    assert reading.skipped.as_dict()["in no split"]["first"] == "gone: in no fold"
+    assert reading.notes.count("video of the folds without labels") == 2
+    (stored,) = reading.stored
+    np.testing.assert_array_equal(
+        stored.get(f"{loader.BENCHMARK.name}/train/-abc_{first + 1}")["audio"], ramp(40, 74)[20:30]
+    )
+
+
+def test_a_segment_has_one_row_of_labels(raw, tmp_path):
+    write_csds(tmp_path, "mosi")
+    labels = {"-abc[0]": (np.ones((2, 1)), [(0, 1), (1, 2)])}
+    raw.csd(tmp_path / "CMU_MOSI_Opinion_Labels.csd", "Opinion Segment Labels", labels)
+    with pytest.raises(ValueError, match=r"-abc\[0\]: expected 1 row of labels for a segment, got 2"):
+        mosi.read(tmp_path)
+
+
+def test_words_and_features_of_the_other_benchmark_are_not_used(raw, tmp_path):
+    write_csds(tmp_path, "mosi")
+    (tmp_path / "CMU_MOSI_TimestampedWords.csd").rename(tmp_path / "z_TimestampedWords.csd")
+    video = next(iter(standard_folds("mosei")))
+    raw.csd(tmp_path / "CMU_MOSEI_TimestampedWords.csd", "words", {video: (np.array([[b"no"]]), [(0, 1)])})
+    raw.csd(tmp_path / "CMU_MOSEI_FACET.csd", "FACET", {video: (np.ones((1, 3)), [(0, 1)])})
+    reading = mosi.read(tmp_path)
+    assert rows_of(reading, "text")[0] == ("good film",)
+    assert [stored.name for stored in reading.stored] == ["covarep"]
+    assert reading.notes.count("file of MOSEI's videos, not used") == 2
+    assert csd_root(tmp_path / "CMU_MOSEI_FACET.csd") == "FACET"

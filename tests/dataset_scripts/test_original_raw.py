@@ -1,9 +1,10 @@
 """The folders of the original distribution: transcripts, clips and csd labels."""
 
+import numpy as np
 import pytest
 
 from dataset_scripts import mosei, mosi
-from tests.dataset_scripts.raw_sentiment import rows_of, write_csds
+from tests.dataset_scripts.raw_sentiment import ramp, rows_of, write_csds
 
 
 def make_mosi(folder, labels=True):
@@ -94,3 +95,15 @@ def test_another_interval_is_another_segment(tmp_path):
     for start, name in (("1.09", "x_y_0"), ("1.2", "x_y_row0")):
         path.write_text(f"x_y___0___{start}___2.0___no\n")
         assert rows_of(mosei.read(tmp_path), "id")[-1] == (f"test/{name}",)
+
+
+def test_features_that_lie_beside_are_stored_sets(tmp_path):
+    for make, loader, name in ((make_mosi, mosi, "mosi/train/-abc_2"), (make_mosei, mosei, "mosei/train/-abc_5")):
+        folder = tmp_path / loader.BENCHMARK.name
+        make(folder)
+        write_csds(folder, loader.BENCHMARK.name, words=False)
+        reading = loader.read(folder)
+        assert reading.layout.startswith("original-raw")
+        (stored,) = (one for one in reading.stored if one.source == f"CMU_{loader.BENCHMARK.name.upper()}_COVAREP.csd")
+        assert stored.sizes == {"audio": 74}
+        np.testing.assert_array_equal(stored.get(name)["audio"], ramp(40, 74)[20:30])
