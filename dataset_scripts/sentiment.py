@@ -136,7 +136,7 @@ class Rows:
         """
         other = other_benchmark(self.benchmark, (item.example["dialogue_id"] for item in self.reading.items))
         if other is not None:
-            raise ValueError(not_its_videos(self.reading.layout.split(" ")[1], self.benchmark, other))
+            raise ValueError(not_its_videos(self.reading.layout.split(" ")[1].rstrip(","), self.benchmark, other))
         self.reading.place(self._positions)
         return self.reading
 
