@@ -1,7 +1,7 @@
 """MOSI and MOSEI as first distributed: transcripts of the segments and their clips; labels in a csd file.
 
 Transcripts: see `transcripts`; clips: see `segment_media`. The labels are not among these files: the csd file of labels
-of the CMU SDK must lie beside; other csd files there give features as in `cmu_csd`. In MOSI row k of a video's labels is
+of the CMU SDK must lie beside; other csd files give features as in `cmu_csd`. In MOSI row k of a video's labels is
 its clip k + 1; in MOSEI a row and a line of the transcript belong together by their interval.
 """
 
