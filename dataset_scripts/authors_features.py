@@ -8,51 +8,75 @@ which row an id means.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_scripts.pickles import load_pickle, peek_pickle
+from dataset_scripts.formats import candidate_files
+from dataset_scripts.pickles import load_pickle, peek_pickle, problem_of
 from dataset_scripts.readers import Reading, StoredSet
 from dataset_scripts.schema import SPLITS
+from dataset_scripts.sentiment import relative_name
 
 SET_NAME = "unimse-authors"
 WITHOUT_ROW = "features of the authors without a row, not used"
 OTHER_FORM = "features of the authors of another shape, not used"
 SECOND = "second features of the authors for a row, not used"
 NO_FEATURES = "rows without features of the authors"
-PICKLES = (".pkl", ".pickle", ".p")
+PICKLE_NOT_USED = "pickle not used"
+_ENDINGS = (".pkl", ".pickle", ".p")
 _MODALITY_OF_KEY = {"audio": "audio", "video": "visual"}
 _KEYS_OF_OTHERS = {"text", "raw_text", "vision", "labels"}
 _FORM = "{'audio': [train, valid, test], 'video': [train, valid, test]} with a dict id -> array in each place"
 
 
 def attach_authors_features(
-    reading: Reading, source: Path, folders: Iterable[Path], row_of: Callable[[str, str], str | None]
+    reading: Reading,
+    source: Path,
+    folders: Iterable[Path],
+    row_of: Callable[[str, str], str | None],
+    others: Collection[Path] = (),
 ) -> None:
     """Look for the authors' pickles and add what they hold to `reading.stored`.
+
+    A pickle that merely lies beside the rows does not stop their reading: one that is broken, unsafe or of another form
+    is noted with the reason.
 
     Args:
         reading: with all its rows.
         source: the raw folder, for the names in the report.
         folders: where such pickles may lie; their subfolders are not looked into.
         row_of: (split, id as text) -> id of the row, or `None` where it names none.
-
-    Raises:
-        ValueError: a pickle that begins like the authors' and is broken, unsafe or of another form; names the file.
+        others: pickles in these folders that are read as something else.
     """
-    collected = _Collected(reading, row_of)
-    files = [path for folder in folders for path in _candidates(folder)]
-    for path in files:
-        for modality, parts in _modalities(path).items():
+    collected, names = _Collected(reading, row_of), []
+    for path in (path for folder in folders for path in find_pickles(folder) if path not in others):
+        try:
+            modalities = _modalities(path)
+        except (ValueError, OSError) as error:
+            note_not_used(reading, path, source, error)
+            continue
+        names.append(relative_name(path, source))
+        for modality, parts in modalities.items():
             for split, part in zip(SPLITS, parts, strict=True):
                 collected.add(part, f"{path.name}, {modality}", split, modality)
     if collected.sizes:
         collected.note_rows_without()
-        names = ", ".join(path.relative_to(source).as_posix() for path in files)
-        reading.stored.append(StoredSet(SET_NAME, collected.sizes, names, collected.get))
+        reading.stored.append(StoredSet(SET_NAME, collected.sizes, ", ".join(names), collected.get))
+
+
+def find_pickles(place: Path) -> list[Path]:
+    """The files of a folder that are pickles by their names, or `place` itself if it is one."""
+    return [path for path in candidate_files(place, "*") if path.suffix.lower() in _ENDINGS]
+
+
+def note_not_used(reading: Reading, path: Path, source: Path, error: ValueError | OSError) -> None:
+    """Count a pickle that was let be; the reason names it as a report may, without the folders above `source`."""
+    name = relative_name(path, source)
+    reason = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    reading.notes.add(PICKLE_NOT_USED, " ".join(reason.replace(str(path), name).split()))
 
 
 class _Collected:
@@ -112,23 +136,17 @@ def trim_zero_steps(sequence: np.ndarray) -> np.ndarray:
     return sequence[steps[0] : steps[-1] + 1] if len(steps) else sequence
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """The pickles of a folder that begin as the authors' do."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICKLES and path.is_file() and not path.name.startswith("._"):
-            names = peek_pickle(path)
-            if names & set(_MODALITY_OF_KEY) and not names & _KEYS_OF_OTHERS:
-                found.append(path)
-    return found
+def begins_as_theirs(path: Path) -> bool:
+    """Whether a pickle has the authors' keys near its beginning and none of other pickles'; never raises."""
+    names = peek_pickle(path)
+    return bool(names & set(_MODALITY_OF_KEY)) and not names & _KEYS_OF_OTHERS
 
 
 def _modalities(path: Path) -> dict[str, Sequence[Mapping]]:
-    """Modality -> the dicts of training, validation and test set."""
-    try:
-        content = load_pickle(path, encoding="latin1")
-    except ValueError as error:
-        raise type(error)(f"{error}; to read the rest without its features, move it away") from None
+    """Modality -> the dicts of training, validation and test set. What begins otherwise is not read to its end."""
+    if not begins_as_theirs(path):
+        raise ValueError(problem_of(path) or f"{path}: expected {_FORM}, got something else")
+    content = load_pickle(path, encoding="latin1")
     if not isinstance(content, Mapping) or not set(content) & set(_MODALITY_OF_KEY):
         raise ValueError(f"{path}: expected {_FORM}, got a {type(content).__name__}")
     modalities = {}

@@ -13,16 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.authors_features import (
-    PICKLES,
-    as_sequence,
-    as_text,
-    attach_authors_features,
-    describe,
-    key_text,
-)
+from dataset_scripts.authors_features import as_sequence, as_text, describe, find_pickles, key_text
 from dataset_scripts.formats import RawFormat
-from dataset_scripts.iemocap_tree import EXPECTED, choose_validation, gender_of, is_utterance, new_row, row_finder
+from dataset_scripts.iemocap_tree import EXPECTED, choose_validation, gender_of, is_utterance, new_row
 from dataset_scripts.pickles import load_pickle, peek_pickle
 from dataset_scripts.readers import LABEL_OUTSIDE, NO_SPLIT, Item, Reading, StoredSet, clean_text
 
@@ -51,14 +44,13 @@ def read_iemocap_pickle(source: Path) -> Reading:
     """The reader of `iemocap-pickle`; see `iemocap.read`.
 
     Returns:
-        Rows in the file's order; stored sets: `iemocap-features` (text, audio, visual, each one step), and
-        `unimse-authors` where those pickles lie beside it.
+        Rows in the file's order; stored set: `iemocap-features` (text, audio, visual, each one step).
 
     Raises:
         FileNotFoundError: no such pickle; or several.
         ValueError: broken, unsafe, of another form, or a dialogue whose lists are not equally long; names the file.
     """
-    path = _find(source)
+    path = find_pickle(source)
     content = _load(path)
     reading = Reading("iemocap", f"iemocap-pickle: {path.name} with features, no media", expected=EXPECTED)
     dialogues = {dialogue: key_text(dialogue) for dialogue in content.by_dialogue["videoIDs"]}
@@ -71,15 +63,12 @@ def read_iemocap_pickle(source: Path) -> Reading:
     reading.place([0] * len(reading.items))
     if features.sizes:
         reading.stored.append(StoredSet(SET_NAME, features.sizes, path.name, features.get))
-    folder = path.parent
-    attach_authors_features(reading, folder, [folder], row_finder(reading))
     return reading
 
 
-def _candidates(source: Path) -> list[Path]:
-    paths = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
-    paths = [path for path in paths if path.suffix.lower() in PICKLES and path.is_file()]
-    paths = [path for path in paths if not path.name.startswith("._")]
+def features_pickles(source: Path) -> list[Path]:
+    """The files at `source` that are such pickles by their names, or else by what they hold."""
+    paths = find_pickles(source)
     by_name = [path for path in paths if path.name.lower().startswith("iemocap_features")]
     return by_name or [path for path in paths if _holds_utterances(path)]
 
@@ -90,11 +79,12 @@ def _holds_utterances(path: Path) -> bool:
     return any(map(is_utterance, names)) and not names & {"audio", "video"}
 
 
-FORMAT = RawFormat("iemocap-pickle", LOOKED_FOR, lambda source: bool(_candidates(source)), read_iemocap_pickle)
+FORMAT = RawFormat("iemocap-pickle", LOOKED_FOR, lambda source: bool(features_pickles(source)), read_iemocap_pickle)
 
 
-def _find(source: Path) -> Path:
-    found = [source] if source.is_file() else _candidates(source)
+def find_pickle(source: Path) -> Path:
+    """The one such pickle at `source`; none or several are a `FileNotFoundError`."""
+    found = [source] if source.is_file() else features_pickles(source)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise FileNotFoundError(f"iemocap: expected one {LOOKED_FOR} in {source}, found {names}; name the file itself")

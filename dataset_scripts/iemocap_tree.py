@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_scripts.authors_features import attach_authors_features
 from dataset_scripts.formats import RawFormat
 from dataset_scripts.readers import LABEL_OUTSIDE, Item, Reading, Span, clean_text
 from dataset_scripts.schema import new_example
@@ -92,9 +91,13 @@ def read_session_tree(source: Path) -> Reading:
         split = "test" if test else "validation" if path.stem in validation else "train"
         starts += _read_dialogue(_Dialogue(path, split, media), reading)
     reading.place([(start, item.example["id"]) for start, item in zip(starts, reading.items, strict=True)])
-    root = _session(evaluations[0]).parent
-    attach_authors_features(reading, source, dict.fromkeys([source, root]), row_finder(reading))
     return reading
+
+
+def places_beside(source: Path) -> list[Path]:
+    """`source` and the folder of the sessions: where pickles of features may lie beside a tree."""
+    evaluations = _find_evaluations(source)
+    return list(dict.fromkeys([source, *(_session(path).parent for path in evaluations[:1])]))
 
 
 def choose_validation(dialogues: list[str]) -> set[str]:
@@ -120,13 +123,18 @@ def new_row(split: str, dialogue: str, utterance: str, emotion: str, text: str |
 
 def row_finder(reading: Reading):
     """(split, id of the authors) -> id of the row. Their validation set is another one: the utterance alone counts."""
-    rows = {item.example["id"].rpartition("/")[2]: item.example["id"] for item in reading.items}
+    rows = {utterance_of(item.example["id"]): item.example["id"] for item in reading.items}
 
     def row_of(split: str, name: str) -> str | None:
         found = re.search(_UTTERANCE, name, re.ASCII)
         return rows.get(found[1]) if found else None
 
     return row_of
+
+
+def utterance_of(row_id: str) -> str:
+    """`Ses01F_impro01_F000` of `iemocap/train/Ses01F_impro01_F000`: the same whatever the split."""
+    return row_id.rpartition("/")[2]
 
 
 def is_utterance(name: str) -> bool:

@@ -216,8 +216,33 @@ def test_features_beside_the_sessions_are_theirs(raw, tmp_path):
     assert reading.notes.count("row without features in the pickle") == len(reading.items) - 2
 
 
-def test_a_pickle_beside_the_sessions_that_cannot_be_used_is_noted(raw, tmp_path):
+def test_two_pickles_beside_the_sessions_are_two_sets(raw, tmp_path):
+    raw.iemocap(tmp_path / "release", clips=False)
+    parts = iemocap_tuple()
+    parts[AUDIO][IMPRO][1] = np.ones(9)
+    write_iemocap_pickle(tmp_path / "IEMOCAP_features.pkl")
+    write_iemocap_pickle(tmp_path / "release" / "IEMOCAP_features_raw.pkl", parts)
+    reading = iemocap.read(tmp_path)
+    assert [(stored.name, stored.source) for stored in reading.stored] == [
+        ("iemocap-features", "IEMOCAP_features.pkl"),
+        ("iemocap-features-2", "release/IEMOCAP_features_raw.pkl"),
+    ]
+    notes = reading.notes.as_dict()
+    assert "pickle not used" not in notes
+    assert "audio: float64 (9,)" in notes["features of another shape, not used"]["first"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"cos\nsystem\n(S'true'\ntR.", "refused, it names os.system"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "expected a pickle, but this is a Git LFS pointer"),
+    ],
+)
+@pytest.mark.parametrize("name", ["IEMOCAP_features.pkl", "other.pkl"])
+def test_a_pickle_beside_the_sessions_that_cannot_be_used_is_noted(raw, tmp_path, name, content, reason):
     folder = raw.iemocap(tmp_path / "iemocap", clips=False)
-    (folder / "IEMOCAP_features.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    (folder / name).write_bytes(content)
     reading = iemocap.read(folder)
-    assert not reading.stored and "os.system" in reading.notes.as_dict()["pickle of features not used"]["first"]
+    note = reading.notes.as_dict()["pickle not used"]
+    assert not reading.stored and note["count"] == 1 and note["first"].startswith(f"{name}: {reason}")
