@@ -22,7 +22,7 @@ from pathlib import Path
 from dataset_scripts.formats import RawFormat
 from dataset_scripts.readers import LABEL_OUTSIDE, Item, Reading, Span, clean_text
 from dataset_scripts.schema import new_example
-from dataset_scripts.tables import read_text, split_lines
+from dataset_scripts.tables import read_encoded_text, split_lines
 from modeling_unimse.universal_label_unimse import EMOTION_POLARITY
 
 EXPECTED = {"train": 5354, "validation": 528, "test": 1650}
@@ -186,7 +186,7 @@ def _read_dialogue(dialogue: _Dialogue, reading: Reading) -> list[float]:
     """Add the rows of one evaluation file whose code is one of the six. Returns the start of each row added."""
     texts = _read_transcript(dialogue, reading)
     name, split, starts = dialogue.evaluation.name, dialogue.split, []
-    for line in split_lines(read_text(dialogue.evaluation)):
+    for line in _lines(dialogue.evaluation, split, reading):
         if not line.startswith("["):  # the % header, blank lines, and the annotators' C- and A- lines
             continue
         match = _EVALUATION.fullmatch(line.rstrip())
@@ -217,7 +217,7 @@ def _read_transcript(dialogue: _Dialogue, reading: Reading) -> dict[str, str | N
         reading.notes.add(NO_TRANSCRIPT, path.name, split=split)
         return {}
     try:
-        lines = split_lines(read_text(path))
+        lines = _lines(path, split, reading)
     except ValueError as error:
         reading.notes.add(BAD_TRANSCRIPT, str(error), split=split)
         return {}
@@ -231,6 +231,14 @@ def _read_transcript(dialogue: _Dialogue, reading: Reading) -> dict[str, str | N
         else:
             texts[match[1]] = clean_text(match[4])
     return texts
+
+
+def _lines(path: Path, split: str, reading: Reading) -> list[str]:
+    """The lines of a file; one that is not UTF-8 is counted."""
+    text, encoding = read_encoded_text(path)
+    if encoding != "utf-8":
+        reading.notes.add(f"read as {encoding}", path.name, split=split)
+    return split_lines(text)
 
 
 def _item(dialogue: _Dialogue, utterance: str, row: dict) -> Item:

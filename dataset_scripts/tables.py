@@ -63,9 +63,9 @@ class WrongLines:
 def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = (), delimiter: str = ",") -> CsvTable:
     """Read a csv file with a header. Everything stays a string, so ids keep leading zeros and dashes.
 
-    UTF-8 or UTF-16 with a byte order mark, else UTF-8, lines that are not as cp1252; any line ends; quoted fields may hold line breaks.
-    Columns are found by name whatever their case, blanks, dashes and underscores. Rows of nothing but blanks and
-    columns without a name are passed over.
+    UTF-8 or UTF-16 with a byte order mark, else UTF-8, lines that are not as cp1252; any line ends; quoted fields may
+    hold line breaks. Columns are found by name whatever their case, blanks, dashes and underscores. Rows of nothing but
+    blanks and columns without a name are passed over.
 
     Args:
         path: the file.
@@ -156,14 +156,14 @@ def read_encoded_text(path: Path) -> tuple[str, str]:
 def _decoded_by_lines(path: Path, raw: bytes) -> tuple[str, str]:
     """Older dumps are cp1252, and UTF-8 files may have a line of one in them: each line as what it is."""
     lines, as_cp1252, as_utf8 = [], 0, 0
-    for number, line in enumerate(raw.split(b"\n"), start=1):
+    for number, line in enumerate(raw.splitlines(keepends=True), start=1):
         try:
             lines.append(line.decode("utf-8"))
             as_utf8 += not line.isascii()
         except UnicodeDecodeError:
             lines.append(_cp1252_line(path, number, line))
             as_cp1252 += 1
-    return "\n".join(lines), f"utf-8, and cp1252 in {as_cp1252} lines" if as_utf8 else "cp1252"
+    return "".join(lines), f"utf-8, and cp1252 in {as_cp1252} line{'s' * (as_cp1252 > 1)}" if as_utf8 else "cp1252"
 
 
 def _cp1252_line(path: Path, number: int, line: bytes) -> str:

@@ -197,6 +197,8 @@ def test_transcripts_of_other_encodings_line_ends_and_repeats(raw, tmp_path):
     repeat = {"count": 1, "first": f"{name}.txt: {name}_F000", "splits": {"train": 1}}
     assert reading.notes.as_dict()["utterance transcribed twice; the first text is kept"] == repeat
     assert reading.notes.count("utterance without a transcript; its text is None") == 0
+    encoding = {"count": 1, "first": f"{name}.txt", "splits": {"train": 1}}
+    assert reading.notes.as_dict()["read as cp1252"] == encoding
 
 
 def test_an_evaluation_that_is_no_text_is_one_line(raw, tmp_path):
