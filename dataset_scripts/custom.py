@@ -14,11 +14,13 @@ test: it is left out and counted. A row that is wrong stops the reading: the fil
 """
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_scripts.formats import RawFormat, choose_format
+from dataset_scripts.formats import RawFormat, candidate_files, choose_format
 from dataset_scripts.readers import Item, Reading, Span, clean_text, parse_float
 from dataset_scripts.schema import BENCHMARKS, check_dataset_name, new_example
 from dataset_scripts.sentiment import SPLIT_NAMES
@@ -33,6 +35,8 @@ from modeling_unimse.universal_label_unimse import (
 
 NO_POLARITY = "neither sentiment nor emotion, so no polarity"
 NOT_USED = "column not used"
+IN_SEVERAL = "id that comes in several splits; the split is part of the row's"
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")  # and the line ends that are none of these
 _REQUIRED = ("id", "split")
 _OPTIONAL = ("text", "audio", "video", "start", "end", "sentiment", "emotion", "speaker", "dialogue_id")
 
@@ -108,7 +112,16 @@ def _read_rows(table: CsvTable, layout: str, options: _Options) -> Reading:
             wrong.add(error)
     wrong.raise_if_any()
     reading.place(range(len(reading.items)))
+    _note_ids_in_several_splits(reading)
     return reading
+
+
+def _note_ids_in_several_splits(reading: Reading) -> None:
+    """Right where each split counts anew, as in MELD; else the same utterance may be in training and in test."""
+    names = Counter(item.example["id"].split("/", 2)[2] for item in reading.items)
+    for name, count in names.items():
+        if count > 1:
+            reading.notes.add(IN_SEVERAL, name)
 
 
 def _read_tsv(path: Path, required, optional) -> CsvTable:
@@ -120,9 +133,7 @@ _ENDINGS = {"csv": read_csv, "tsv": _read_tsv, "jsonl": read_jsonl}
 
 def _manifests(source: Path, endings: Collection[str] = tuple(_ENDINGS)) -> list[Path]:
     """What may be the manifest: those called so, or else all tables of the folder."""
-    paths = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
-    paths = [path for path in paths if path.suffix.lower()[1:] in endings and path.is_file()]
-    paths = [path for path in paths if not path.name.startswith("._")]
+    paths = [path for path in candidate_files(source, "*") if path.suffix.lower()[1:] in endings]
     return [path for path in paths if path.stem.lower() == "manifest"] or paths
 
 
@@ -175,7 +186,7 @@ def _example(row: dict[str, str], options: _Options, where: str) -> dict:
     if not row["id"]:
         raise ValueError(f"{where}: id: expected a name, got an empty field")
     for name in ("id", "dialogue_id"):
-        if not row.get(name, "").isprintable():
+        if _CONTROL.search(row.get(name, "")):
             raise ValueError(f"{where}: {name}: expected a name on one line, got {row[name][:80]!r}")
     split = SPLIT_NAMES.get(row["split"].lower())
     if split is None:

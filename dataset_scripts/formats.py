@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_scripts.pickles import problem_of
 from dataset_scripts.readers import Reading
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+_PICKLES = tuple(f"{deeper}*{ending}" for deeper in ("", "*/") for ending in (".pkl", ".pickle", ".p"))
 UNFINISHED = (".part", ".crdownload", ".download", ".aria2")
 
 
@@ -73,7 +75,7 @@ def _looked_for(formats: Sequence[RawFormat]) -> str:
 
 def _what_is_there(source: Path) -> str:
     if source.is_file():
-        return f"the file {source.name} is of none of the known forms"
+        return f"the file {source.name} is of none of the known forms{_broken_pickle(source)}"
     if not source.is_dir():
         return f"{source} is neither a folder nor a plain file"
     names = sorted(path.name for path in source.iterdir() if not path.name.startswith("."))
@@ -86,10 +88,15 @@ def _what_is_there(source: Path) -> str:
     if archives:
         return f"{source} holds an archive, {archives[0]}, and nothing known unpacked: unpack it there"
     shown = ", ".join(_described(source / name) for name in names[:5]) + (" ..." if len(names) > 5 else "")
-    hint = " (a damaged pickle looks like that: give the file itself and --format, to be told what is wrong)" * any(
-        name.lower().endswith((".pkl", ".pickle")) for name in names
-    )
-    return f"{source} is of none of the known forms (found: {shown}){hint}"
+    return f"{source} is of none of the known forms (found: {shown}){_broken_pickle(source)}"
+
+
+def _broken_pickle(source: Path) -> str:
+    """What is wrong with the first pickle that cannot be read: it may be the file that a form was to be known by."""
+    for path in candidate_files(source, *_PICKLES):
+        if problem := problem_of(path):
+            return f"; {problem.replace(str(path), path.name)}"
+    return ""
 
 
 def _described(path: Path) -> str:

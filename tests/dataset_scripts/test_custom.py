@@ -221,7 +221,23 @@ def test_a_table_with_another_separator_says_so(as_form):
         custom.read(path)
 
 
-def test_names_stay_on_one_line(tmp_path):
-    (tmp_path / "m.jsonl").write_text('{"id": "a\\nb", "split": "train", "sentiment": 1}\n')
-    with pytest.raises(ValueError, match=r"line 1: id: expected a name on one line, got 'a\\nb'"):
+@pytest.mark.parametrize(("name", "value"), [("id", "a\nb"), ("dialogue_id", "a\x1bb"), ("id", "a\u2028b")])
+def test_names_stay_on_one_line(tmp_path, name, value):
+    row = {"id": "1", "split": "train", "sentiment": 1, name: value}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=re.escape(f"line 1: {name}: expected a name on one line, got {value!r}")):
         custom.read(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9 1", "a\u00a0b", "\u6620\u753b\u30001", "../a"])
+def test_names_may_be_of_any_script_and_hold_blanks(manifest, name):
+    """Ids are names, not paths: what looks like one leads nowhere."""
+    (item,) = custom.read(manifest([(name, "train", "1")], header=("id", "split", "sentiment"))).items
+    assert item.example["id"] == f"mine/train/{name}"
+
+
+def test_an_id_in_several_splits_is_noted(manifest):
+    rows = [("a", "train", "1"), ("a", "test", "1"), ("b", "test", "1")]
+    notes = custom.read(manifest(rows, header=("id", "split", "sentiment"))).notes.as_dict()
+    reason = "id that comes in several splits; the split is part of the row's"
+    assert notes == {reason: {"count": 1, "first": "a", "splits": {"any": 1}}}

@@ -1,6 +1,7 @@
 """Which form a folder is, and what is said when it is none."""
 
 import os
+import pickle
 
 import pytest
 
@@ -53,3 +54,22 @@ def test_a_source_that_is_no_folder(tmp_path):
         choose_format("mosi", tmp_path / "b.pkl", FORMATS)
     with pytest.raises(FileNotFoundError, match="mosi: .*nowhere does not exist"):
         choose_format("mosi", tmp_path / "nowhere", FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "; a.pkl: expected a pickle, but this is a Git LFS pointer"),
+        (b"cos\nsystem\n.", "; a.pkl: refused, it names os.system"),
+        (b"", "; a.pkl: the file is empty"),
+        (pickle.dumps([1]), "; expected a.csv"),
+    ],
+    ids=["pointer", "unsafe", "empty", "another kind"],
+)
+def test_a_pickle_that_cannot_be_read_is_named_with_its_problem(tmp_path, content, problem):
+    path = tmp_path / "raw" / "Processed" / "a.pkl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    for source, found in ((tmp_path / "raw", r" \(found: Processed/\)"), (path.parent, r" \(found: .*\)"), (path, "")):
+        with pytest.raises(FileNotFoundError, match=f"is of none of the known forms{found}{problem}"):
+            choose_format("mosi", source, FORMATS)
