@@ -64,8 +64,8 @@ def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = (), 
     """Read a csv file with a header. Everything stays a string, so ids keep leading zeros and dashes.
 
     UTF-8 or UTF-16 with a byte order mark, else UTF-8, lines that are not as cp1252; any line ends; quoted fields may
-    hold line breaks. Columns are found by name whatever their case, blanks, dashes and underscores. Rows of nothing but
-    blanks and columns without a name are passed over.
+    hold line breaks. Columns are found by name whatever their case, blanks, dashes and underscores. Rows of nothing
+    but blanks and columns without a name are passed over.
 
     Args:
         path: the file.
