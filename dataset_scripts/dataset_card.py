@@ -101,8 +101,9 @@ _COLUMNS_SECTION = """## Columns
 
 `sentiment` and `emotion` are gold and null where the dataset has none. `label_intensity`, `label_emotion`,
 `label_donor` and `label_similarity` are the universal label: null until `unimse label` fills them. Missing features
-are null. `id` is unique over all datasets; `dialogue_id` and `utterance_index` give the context, within a split.
-Every config has the same rows in the same order; they differ in their features alone."""
+are null; `datasets` gives such a cell back as a single NaN, not as an array. `id` is unique over all datasets;
+`dialogue_id` and `utterance_index` give the context, within a split. Every config has the same rows in the same order;
+they differ in their features alone."""
 
 
 def _yaml_head(name: str, title: str, report: Mapping[str, Any], version: str) -> str:

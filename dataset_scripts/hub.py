@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from dataset_scripts.publish import LABEL_REPORT, content_stamps, refuse_half_labelled, stamp_card
+from dataset_scripts.publish import LABEL_REPORT, content_stamps, parquet_files, refuse_half_labelled, stamp_card
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _VERSION = re.compile(r"^version: (\d+)\.(\d+)\.(\d+)$", re.MULTILINE)
@@ -73,6 +73,7 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
 
     folder, api = Path(folder), HfApi()
     check_repo_name(repo)
+    parquet_files(folder)
     refuse_half_labelled(folder)
     stamp_card(folder)  # whatever was changed since: the version must follow the content
     try:

@@ -19,6 +19,7 @@ MISSING, BROKEN, TOO_LONG = "missing", "cannot be decoded", "too long"
 _HALVES = (None, "left", "right")
 _WARM_UP_SECONDS = 0.5  # audio is decoded from a little earlier: a frame of most codecs leans on the one before it
 _TIME_TOLERANCE = 1e-3  # seconds; containers round the times of frames
+_LAST_FRAME_SECONDS = 0.5  # how long the last frame of a film may be on show
 _MAX_FRAMES_A_SECOND = 240  # where frames carry no times, their number stands for the length
 
 
@@ -229,6 +230,9 @@ def _frames_between(path: Path, container, stream, start: float | None, end: flo
             raise _too_long(path)
         _check_size(path, frame.width, frame.height)  # what is coded can differ from what the header says
         yield frame
+    else:  # the film ended: a stretch that begins well behind its last frame shows nothing
+        if on_show is not None and start - on_show.time > _LAST_FRAME_SECONDS:
+            on_show = None
     if on_show is not None and not count:
         yield on_show
 

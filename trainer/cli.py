@@ -68,6 +68,8 @@ def _print_report(out: Path, report: dict) -> None:
         print(f"  feature set {name}: {', '.join(widths) or 'text and labels only'}")
     for line in report["explanation"]:
         print(f"  {line}")
+    for reason, facts in report["skipped"].items():
+        print(f"  left out: {facts['count']} rows, {reason}, first {facts['first']}")
     for modality, problems in report["clips"].items():
         for reason, facts in problems.items():
             print(f"  {modality}: {facts['count']} clips {reason}, first {facts['first']}")

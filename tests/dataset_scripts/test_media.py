@@ -223,3 +223,9 @@ def test_real_clips(real_data, name):
     offset = next(k for k in range(len(all_frames)) if np.array_equal(all_frames[k], some[0]))
     assert np.array_equal(all_frames[offset : offset + len(some)], some)
     assert offset / len(all_frames) == pytest.approx(1.0 / clip_seconds(path), abs=0.02)
+
+
+def test_a_stretch_behind_the_end_of_a_film_shows_nothing(raw, tmp_path):
+    clip = raw.clip(tmp_path / "a.mp4", seconds=1.0)
+    assert len(decode_frames(clip, start=0.9, end=1.2)) == 1  # the last frame is still on show
+    assert len(decode_frames(clip, start=50.0, end=60.0)) == len(decode_frames(clip, start=50.0)) == 0
