@@ -9,6 +9,7 @@ import hashlib
 import json
 import pickle
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -54,17 +55,19 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _TorchNetwork:
+class _TorchNetwork(ABC):
     """What the torch networks share: normalising, a few crops at a time, loading where it is used."""
 
     margin = 0.2  # chin and forehead are in the picture; networks of whole objects are used to some surroundings
     _module: torch.nn.Module | None = None
 
+    @abstractmethod
     def _load(self) -> torch.nn.Module:
-        raise NotImplementedError
+        """The network with its weights."""
 
+    @abstractmethod
     def _embed(self, pictures: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """(T, 3, side, side) normalised pictures to (T, size)."""
 
     @property
     def module(self) -> torch.nn.Module:

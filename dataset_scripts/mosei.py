@@ -9,14 +9,10 @@ that has the columns video, start and end.
 
 from pathlib import Path
 
-from dataset_scripts.cmu_csd import csd_format
 from dataset_scripts.formats import choose_format
-from dataset_scripts.mmsa import csv_format, pickle_format
-from dataset_scripts.mult_pickle import mult_format
-from dataset_scripts.original_raw import original_format
 from dataset_scripts.readers import Reading
 from dataset_scripts.sentiment import Benchmark
-from dataset_scripts.unimse_pickle import unimse_format
+from dataset_scripts.sentiment_formats import sentiment_formats
 
 EXPECTED = {"train": 16326, "validation": 1871, "test": 4659}
 LABELS = "CMU_MOSEI_Labels.csd"
@@ -28,14 +24,7 @@ BENCHMARK = Benchmark(
     label_file=LABELS,
     first_clip=0,
 )
-FORMATS = (
-    csv_format(BENCHMARK),
-    csd_format(BENCHMARK),
-    original_format(BENCHMARK),
-    pickle_format(BENCHMARK),
-    unimse_format(BENCHMARK),
-    mult_format(BENCHMARK, "mosei_senti_data_noalign.pkl"),
-)
+FORMATS = sentiment_formats(BENCHMARK, "mosei_senti_data_noalign.pkl")
 
 
 def read(source: Path, format: str | None = None) -> Reading:

@@ -7,14 +7,10 @@ these names). Clips count from 1. Rows of the same segment have the same id in a
 
 from pathlib import Path
 
-from dataset_scripts.cmu_csd import csd_format
 from dataset_scripts.formats import choose_format
-from dataset_scripts.mmsa import csv_format, pickle_format
-from dataset_scripts.mult_pickle import mult_format
-from dataset_scripts.original_raw import original_format
 from dataset_scripts.readers import Reading
 from dataset_scripts.sentiment import Benchmark
-from dataset_scripts.unimse_pickle import unimse_format
+from dataset_scripts.sentiment_formats import sentiment_formats
 
 EXPECTED = {"train": 1284, "validation": 229, "test": 686}
 BENCHMARK = Benchmark(
@@ -24,14 +20,7 @@ BENCHMARK = Benchmark(
     label_file="CMU_MOSI_Opinion_Labels.csd",
     first_clip=1,
 )
-FORMATS = (
-    csv_format(BENCHMARK),
-    csd_format(BENCHMARK),
-    original_format(BENCHMARK),
-    pickle_format(BENCHMARK),
-    unimse_format(BENCHMARK),
-    mult_format(BENCHMARK, "mosi_data_noalign.pkl"),
-)
+FORMATS = sentiment_formats(BENCHMARK, "mosi_data_noalign.pkl")
 
 
 def read(source: Path, format: str | None = None) -> Reading:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.visual import visual_extractor
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -16,6 +17,7 @@ RATE = 16_000
 MELD_HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(",")
 )
+MANIFEST_HEADER = ("id", "split", "text", "audio", "video", "sentiment", "emotion")
 MMSA_HEADER = "video_id,clip_id,text,label,annotation,mode,label_by".split(",")
 
 
@@ -216,3 +218,19 @@ def datasets_cache(tmp_path_factory, monkeypatch):
 def frozen():
     """The visual extractor that needs no face."""
     return visual_extractor("frozen-conv")
+
+
+@pytest.fixture
+def prepare(tmp_path, frozen):
+    """Prepares into tmp_path/out with the frozen extractor unless told otherwise."""
+
+    def run(benchmark, source, **options):
+        return prepare_dataset(benchmark, source, tmp_path / "out", **{"extractor": frozen, **options})
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Where `prepare` writes."""
+    return tmp_path / "out"

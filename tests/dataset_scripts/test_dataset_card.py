@@ -9,24 +9,9 @@ from dataset_scripts.prepared import load_prepared
 from dataset_scripts.publish import stamp_card, write_split
 from dataset_scripts.schema import FEATURE_COLUMNS, feature_or_none, features
 from dataset_scripts.visual import FrozenConvExtractor
+from tests.dataset_scripts.conftest import MANIFEST_HEADER as HEADER
 
 EXTRACTOR = FrozenConvExtractor()
-HEADER = ("id", "split", "text", "audio", "video", "sentiment", "emotion")
-
-
-@pytest.fixture
-def prepare(tmp_path):
-    """Prepares into tmp_path/out with the frozen extractor unless told otherwise."""
-
-    def run(benchmark, source, **options):
-        return prepare_dataset(benchmark, source, tmp_path / "out", **{"extractor": EXTRACTOR, **options})
-
-    return run
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_the_card(raw, prepare, out, tmp_path):

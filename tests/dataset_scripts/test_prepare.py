@@ -14,24 +14,9 @@ from dataset_scripts.publish import parquet_path, read_features
 from dataset_scripts.schema import COLUMNS, feature_or_none
 from dataset_scripts.visual import FrozenConvExtractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
+from tests.dataset_scripts.conftest import MANIFEST_HEADER as HEADER
 
 EXTRACTOR = FrozenConvExtractor()
-HEADER = ("id", "split", "text", "audio", "video", "sentiment", "emotion")
-
-
-@pytest.fixture
-def prepare(tmp_path):
-    """Prepares into tmp_path/out with the frozen extractor unless told otherwise."""
-
-    def run(benchmark, source, **options):
-        return prepare_dataset(benchmark, source, tmp_path / "out", **{"extractor": EXTRACTOR, **options})
-
-    return run
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_each_benchmark_is_prepared_and_loads(raw, prepare, out, tmp_path):
