@@ -44,7 +44,7 @@ setup(
     ],
     package_data={
         "dataset_scripts.folds": ["*.json"],
-        "trainer": ["configs/*.yaml", "*.yaml", "*.md"],
+        "trainer": ["configs/*.yaml", "configs/*/*.yaml", "*.yaml", "*.md"],
         "trainer.metrics.msa_regression": ["README.md"],
         "trainer.metrics.erc_classification": ["README.md"],
     },

@@ -16,6 +16,7 @@ from trainer.augmentation import Augmentation
 from trainer.batching import Mixing
 
 MODALITIES = ("audio", "visual")
+_SHORT = {"out": "output_dir"}
 
 
 @dataclass
@@ -172,21 +173,21 @@ class RunConfig:
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunConfig:
     """Reads a YAML file and applies overrides such as `["--learning_rate", "1e-4", "--model.fusion_type=parallel"]`.
 
+    `extends: other.yaml` in a file takes every field from another one but those that it gives itself; mappings such as
+    `model` are merged. `--extends FILE` extends FILE instead, so that ablations can be run over any config. `--out DIR`
+    is short for `--output_dir DIR`.
+
     Raises:
         ValueError: unknown fields (with the nearest known one) and wrong values, before anything starts.
         FileNotFoundError: no such file.
     """
+    pairs = _parse_overrides(overrides)
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such config file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a YAML mapping of fields, got {type(values).__name__}")
+    values = _read_fields(path, next((value for name, value in pairs if name == "extends"), None))
     values.setdefault("run", path.stem)
-    for name, value in _parse_overrides(overrides):
+    for name, value in pairs:
+        if name == "extends":
+            continue
         *parents, last = name.split(".")
         target = values
         for parent in parents:
@@ -202,6 +203,45 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunCo
     return RunConfig(**values)
 
 
+def _read_fields(path: Path, parent: str | None = None, children: tuple[Path, ...] = ()) -> dict:
+    """The fields of a file, over those of the file that it extends.
+
+    Args:
+        parent: extended instead of the file's own `extends`, which is relative to the file.
+        children: files that led here by `extends`.
+    """
+    if path.resolve() in children:
+        raise ValueError(f"{path}: extends itself ({' <- '.join(map(str, children))})")
+    values = _read_mapping(path)
+    own = values.pop("extends", None)
+    if parent is None and own is None:
+        return values
+    inherited = _read_fields(Path(parent or path.parent / own), children=(*children, path.resolve()))
+    inherited.pop("run", None)  # the name is each file's own
+    return _merged(inherited, values)
+
+
+def _read_mapping(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a YAML mapping of fields, got {type(values).__name__}")
+    return values
+
+
+def _merged(below: dict, above: dict) -> dict:
+    """Fields of both; where both have one, mappings are merged and of other values the one above counts."""
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
+    return merged
+
+
 def _parse_overrides(arguments: typing.Sequence[str]) -> list[tuple[str, object]]:
     pairs, rest = [], list(arguments)
     while rest:
@@ -213,7 +253,8 @@ def _parse_overrides(arguments: typing.Sequence[str]) -> list[tuple[str, object]
             if not rest:
                 raise ValueError(f"--{name}: a value is missing")
             text = rest.pop(0)
-        pairs.append((name.replace("-", "_"), yaml.safe_load(text)))
+        name = name.replace("-", "_")
+        pairs.append((_SHORT.get(name, name), yaml.safe_load(text)))
     return pairs
 
 

@@ -1,8 +1,10 @@
 """The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage, 130 = Ctrl-C; an error is one line."""
 
 import argparse
+import inspect
 import json
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 BENCHMARKS = ("mosi", "mosei", "meld", "iemocap", "custom")
@@ -104,14 +106,40 @@ def _label(options) -> None:
 
 
 def _train(options) -> None:
+    from accelerate import PartialState
+
     from trainer.arguments import load_config
+    from trainer.summary import write_summary
     from trainer.train import train
 
-    overrides = [word for word in options.overrides if word != "--debug"]
-    options.debug = options.debug or len(overrides) < len(options.overrides)
-    config = load_config(options.config, overrides)
+    words = [word for word in options.overrides if word != "--debug"]
+    options.debug = options.debug or len(words) < len(options.overrides)
+    files = [options.config, *takewhile(lambda word: not word.startswith("--"), words)]
+    configs = [load_config(file, words[len(files) - 1 :]) for file in files]
+    _check_names(configs)
     _quiet_libraries()
-    for path in train(config):
+    paths = []
+    for config in configs:
+        found = train(config)
+        if PartialState().is_main_process:
+            _print_results(config, found)
+            write_summary(found, Path(config.output_dir) / config.run)
+        paths += found
+    if len(paths) > 1 and PartialState().is_main_process:
+        folder = Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
+        print(f"\n{write_summary(paths, folder)}\n{folder / 'summary.md'}")
+
+
+def _check_names(configs) -> None:
+    """Refuses two configs of one name before anything starts: they would be one run."""
+    names = [(config.output_dir, config.run) for config in configs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"run {twice[1]!r} stands in two configs; give each a name of its own (field run)")
+
+
+def _print_results(config, paths: list[Path]) -> None:
+    for path in paths:
         metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
         shown = {name: value for name, value in metrics.items() if name == config.metric or name == "parse_failures"}
         print(f"{path}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items() if value is not None)}")
@@ -249,7 +277,8 @@ def _add_prepare_command(commands):
 def _add_model_commands(commands):
     example = "trainer/configs/sample_cpu.yaml --seeds [1,2,3]"
     train = commands.add("train", _train, "train; any field of the config can follow as --field value", example)
-    train.add_argument("config", type=Path)
+    train.add_argument("-h", "--help", action=_HelpWithFields, help="show this and every field of a config")
+    train.add_argument("config", type=Path, help="YAML file; of several, each is run, and one table made of all")
     train.add_argument("overrides", nargs=argparse.REMAINDER, help="--field value ...")
 
     example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
@@ -291,6 +320,19 @@ def _add_model_commands(commands):
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
 
 
+class _HelpWithFields(argparse.Action):
+    """Help of a command that takes every field of a run; they are read only when somebody asks."""
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser, *_):
+        from trainer.arguments import RunConfig
+
+        print(f"{parser.format_help()}\n{inspect.cleandoc(RunConfig.__doc__)}")
+        parser.exit()
+
+
 class _Commands:
     """Subcommands that all end their help with an example."""
 
@@ -299,7 +341,11 @@ class _Commands:
 
     def add(self, name: str, run, summary: str, example: str) -> argparse.ArgumentParser:
         parser = self.parsers.add_parser(
-            name, help=summary, description=summary, epilog=f"example: unimse {name} {example}"
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: unimse {name} {example}",
+            conflict_handler="resolve",
         )
         parser.set_defaults(run=run)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -100,10 +100,11 @@ def _one_a_seed(benchmark: str, results: list[Results]) -> list[Results]:
 
 def _entry(benchmark: str, results: list[Results]) -> Entry:
     keys = list(dict.fromkeys(key for one in results for key in one.scores(benchmark)))
-    return Entry(results[0].group, tuple(results), {key: _score(benchmark, key, results) for key in keys})
+    return Entry(results[0].group, tuple(results), {key: score_over_seeds(benchmark, key, results) for key in keys})
 
 
-def _score(benchmark: str, key: str, results: list[Results]) -> Score:
+def score_over_seeds(benchmark: str, key: str, results: Sequence[Results]) -> Score:
+    """One metric of a run: mean and deviation over the results of its seeds."""
     values = {one.seed: one.scores(benchmark).get(key) for one in results}
     for one in results:
         if values[one.seed] is None:

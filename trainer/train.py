@@ -1,4 +1,4 @@
-"""Training of one run: `accelerate launch -m trainer.train CONFIG [--field value ...]`, the same as `unimse train`.
+"""Training of runs: `accelerate launch -m trainer.train CONFIG ... [--field value ...]`, the same as `unimse train`.
 
 For each seed: train, validate by generation, keep the best checkpoint, and at the end, once, score the test sets with
 it. A seed that is finished is not trained again; one that was killed goes on from its newest state (`trainer/loop.py`).
@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
-from trainer.arguments import RunConfig, load_config
+from trainer.arguments import RunConfig
 from trainer.augmentation import Augmentation
 from trainer.batching import EpochBatches, Mixing
 from trainer.build import build_model, build_processor
@@ -195,15 +195,7 @@ def protocol(config: RunConfig) -> dict:
     }
 
 
-def main(arguments: list[str] | None = None):
-    """Command line of `accelerate launch -m trainer.train`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{__doc__}\n{RunConfig.__doc__}")
-        return
-    for path in train(load_config(arguments[0], arguments[1:])):
-        print(path)
-
-
 if __name__ == "__main__":
-    main()
+    from trainer.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
+from modeling_unimse import UniMSEConfig
 from trainer.arguments import load_config
 
 
@@ -68,3 +71,54 @@ def test_wrong_files_are_named(tmp_path):
     (tmp_path / "empty.yaml").write_text("run: x\n")
     with pytest.raises(ValueError, match="field 'data' is missing"):
         load_config(tmp_path / "empty.yaml")
+
+
+def write_config(folder, name: str, **fields):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+def test_a_config_extends_another(config_file, tmp_path):
+    child = write_config(tmp_path, "sub/child.yaml", extends="../first.yaml", epochs=3, model={"audio_hidden_size": 8})
+    config = load_config(child, ["--model.visual_hidden_size", "9"])
+    assert (config.run, config.epochs, config.learning_rate) == ("child", 3, 1e-3)
+    assert config.model == {"fusion_type": "ffn", "audio_hidden_size": 8, "visual_hidden_size": 9}
+    other = write_config(tmp_path, "other.yaml", run="named", data=["data/mosi"])
+    config = load_config(child, ["--extends", str(other), "--out", "there"])
+    assert (config.run, config.data, config.output_dir) == ("child", ["data/mosi"], "there")
+    assert config.model == {"audio_hidden_size": 8}
+
+
+def test_a_config_that_extends_itself_or_nothing_is_named(tmp_path):
+    write_config(tmp_path, "a.yaml", extends="b.yaml")
+    write_config(tmp_path, "b.yaml", extends="a.yaml")
+    with pytest.raises(ValueError, match=r"a.yaml: extends itself \(.*a.yaml <- .*b.yaml\)"):
+        load_config(tmp_path / "a.yaml")
+    with pytest.raises(FileNotFoundError, match="no.yaml: no such config file"):
+        load_config(write_config(tmp_path, "c.yaml", extends="no.yaml"))
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "trainer" / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if path.parent.name != "accelerate"], ids=lambda path: path.stem
+)
+def test_shipped_configs_are_whole(path):
+    """Each is read as it is; ablations also over the sample's config, whose layers they name."""
+    config = load_config(path)
+    assert config.run == path.stem and config.data
+    if path.parent.name == "ablations":
+        sample = load_config(path, ["--extends", str(path.parents[1] / "sample_ablations.yaml")])
+        text_config = sample.model.pop("text_config")
+        UniMSEConfig(text_config=text_config, **sample.model)
+
+
+def test_the_papers_setting_is_the_papers():
+    config = load_config(SHIPPED[0].parents[1] / "base_all.yaml")
+    assert (config.batch_size, config.learning_rate, config.fusion_learning_rate) == (96, 3e-4, 1e-4)
+    model = UniMSEConfig(**config.model)
+    assert model.fusion_layers == [9, 10, 11] and model.audio_contrastive_weight == 0.5
+    assert (model.audio_hidden_size, model.contrastive_temperature) == (64, 0.1)

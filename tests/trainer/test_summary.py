@@ -1,0 +1,60 @@
+"""The table of finished runs: means and deviations over seeds, and what cannot be compared is said."""
+
+import csv
+import json
+import statistics
+
+import pytest
+import yaml
+
+from tests.trainer.results_files import write_many, write_results
+from trainer.cli import main
+from trainer.summary import write_summary
+
+
+def test_means_and_deviations_are_those_of_the_files(tmp_path):
+    files = write_many(tmp_path / "results")
+    text = write_summary(files, tmp_path)
+    values = [json.loads(path.read_text())["metrics"]["mosi/mae"] for path in files[:3]]
+    expected = f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+    lines = text.splitlines()
+    assert "mosi MAE ↓" in lines[0] and lines[0].rstrip(" |").endswith("Emotion accuracy ↑")
+    assert lines[2].startswith(f"| full | 1, 2, 3 | {expected} |")
+    assert [line.split(" | ")[0] for line in lines[3:5]] == ["| cross", "| text-only"]
+    assert "±" not in lines[4] and "Commit 0123abc." in text
+    assert text == (tmp_path / "summary.md").read_text()
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["run"] == "full" and row["metric"] == "mae")
+    assert (float(row["mean"]), float(row["std"])) == (statistics.fmean(values), statistics.stdev(values))
+
+
+def test_other_rows_are_said_to_be_not_comparable(tmp_path):
+    files = [write_results(tmp_path, run="full"), write_results(tmp_path, run="half", rows=60)]
+    text = write_summary(files, tmp_path)
+    assert "full on mosi 120 rows (aa11), meld 120 rows (bb22); not comparable with the others" in text
+    assert "half on mosi 60 rows" in text
+
+
+def test_several_configs_make_one_table(run_settings, tmp_path, capsys):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**run_settings, "epochs": 1, "seeds": [1, 2]}))
+    for name, fields in {"full": {}, "text_only": {"modalities": []}}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"extends": "base.yaml", **fields}))
+    configs = [str(tmp_path / f"{name}.yaml") for name in ("full", "text_only")]
+    out = tmp_path / "ablations"
+    assert main(["train", *configs, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    table = (out / "summary.md").read_text()
+    assert table in printed and "| full | 1, 2 |" in table and "| text_only | 1, 2 |" in table
+    assert (out / "full" / "summary.md").is_file() and (out / "text_only" / "seed-2" / "results.json").is_file()
+    assert main(["train", *configs, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.count("finished before") == 4
+
+
+@pytest.mark.parametrize("twice", ["full.yaml", "other/full.yaml"])
+def test_two_configs_of_one_name_are_refused(run_settings, tmp_path, capsys, twice):
+    for path in (tmp_path / "full.yaml", tmp_path / "other" / "full.yaml"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump({name: value for name, value in run_settings.items() if name != "run"}))
+    assert main(["train", str(tmp_path / "full.yaml"), str(tmp_path / twice)]) == 1
+    assert "run 'full' stands in two configs" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
