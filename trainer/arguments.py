@@ -14,6 +14,7 @@ from modeling_unimse.configuration_unimse import UniMSEConfig
 from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
 from trainer.augmentation import Augmentation
 from trainer.batching import Mixing
+from trainer.peft_settings import adapter_config
 
 MODALITIES = ("audio", "visual")
 _SHORT = {"out": "output_dir"}
@@ -53,6 +54,8 @@ class RunConfig:
         encoder_learning_rate, contrastive_learning_rate: of the modality encoders and of the contrastive heads;
             `None` = `fusion_learning_rate`, as in the paper.
         trainable_blocks: blocks of the backbone that are trained, the rest of it is frozen; `None` = all of it.
+        peft: adapter in a frozen backbone, such as `{type: lora, r: 8, target_modules: [q, v]}`: `type` and fields of
+            any configuration of the peft library that has `modules_to_save`; `None` = no adapter.
         weight_decay, warmup_ratio, scheduler, max_grad_norm: as in transformers.
         mixed_precision: `no`, `bf16` or `fp16`.
         compile: whether the model is compiled by `torch.compile`.
@@ -98,6 +101,7 @@ class RunConfig:
     encoder_learning_rate: float | None = None
     contrastive_learning_rate: float | None = None
     trainable_blocks: list[int] | None = None
+    peft: dict | None = None
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
     scheduler: str = "linear"
@@ -133,6 +137,8 @@ class RunConfig:
         Augmentation.from_settings(self.augmentation)
         self._check_optimization()
         self._check_model()
+        if self.peft is not None:
+            self._check_peft()
 
     def _check_model(self):
         """Fields that the run sets for model and processor alike must not be set for the model alone."""
@@ -141,6 +147,11 @@ class RunConfig:
             _check_known(f"model.{name}", name in known, known, name)
             if name in ("emotions", "context_before", "context_after"):
                 raise ValueError(f"model.{name}: set {name} at the top level, where the processor reads it too")
+
+    def _check_peft(self):
+        adapter_config(self.peft)
+        if self.trainable_blocks is not None:
+            raise ValueError("peft, trainable_blocks: expected one of them, got both; an adapter freezes the backbone")
 
     def _check_optimization(self):
         if self.scheduler not in (names := [kind.value for kind in SchedulerType]):

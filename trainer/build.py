@@ -1,12 +1,15 @@
 """Processor and model of a run, from its configuration and its training data."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, T5Config
 
 from dataset_scripts.visual import is_stored
 from modeling_unimse import UniMSEConfig, UniMSEFeatureExtractor, UniMSEForConditionalGeneration, UniMSEProcessor
+from trainer.adapters import add_adapter
 from trainer.arguments import MODALITIES, RunConfig
 from trainer.data import Indexed, feature_statistics
 from trainer.optimization import freeze_backbone
@@ -78,19 +81,31 @@ def build_model(config: RunConfig, processor: UniMSEProcessor) -> UniMSEForCondi
         text_config = {"vocab_size": _padded(len(processor.tokenizer)), **(settings.pop("text_config", None) or {})}
         model = UniMSEForConditionalGeneration(UniMSEConfig(text_config=T5Config(**text_config), **settings))
     model.generation_config.max_new_tokens = processor.label_trie().max_length
-    _freeze_unused(model, config.modalities)
+    freeze_unused(model, config.modalities)
     freeze_backbone(model, config.trainable_blocks)
     return model
 
 
-def _freeze_unused(model: UniMSEForConditionalGeneration, modalities: Sequence[str]):
+def add_adapter_to(model: UniMSEForConditionalGeneration, config: RunConfig, base: Path) -> nn.Module:
+    """The model with the adapter of `config.peft`; without one, the model as it is.
+
+    Args:
+        base: folder in which the model is kept as it is.
+    """
+    if config.peft is None:
+        return model
+    model = add_adapter(model, config.peft, base)
+    freeze_unused(model, config.modalities)  # an adapter makes whole modules trainable
+    return model
+
+
+def freeze_unused(model: nn.Module, modalities: Sequence[str]) -> None:
     """Freezes what no gradient reaches; with several processes every trainable parameter must get one."""
     for name in MODALITIES:
         if name in modalities and model.config.fusion_layers:
             continue
-        getattr(model.encoder, f"{name}_encoder").requires_grad_(False)
         for part, module in model.named_modules():
-            if part.endswith(f"fusion.{name}_attention"):
+            if part.split(".")[-1] in (f"{name}_encoder", f"{name}_attention"):
                 module.requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
     environment.json         command, commit, versions, number of processes, training data
     log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
+    base/                    with `peft`: the model that the adapter stands on (trainer/adapters.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample
@@ -29,7 +30,7 @@ from trainer.state import PREFIX, newest_state, remove_partial
 BEST = "checkpoint-best"
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
 _FREE = {"seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"}
-_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy")
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "numpy")
 
 
 def run_folder(config: RunConfig, seed: int) -> Path:
@@ -152,7 +153,8 @@ def save_checkpoint(folder: Path, model, processor):
     """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    # Of a PeftModel the embeddings are the base's; asking the Hub whether they changed would be in vain.
+    model.save_pretrained(partial, **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {}))
     processor.save_pretrained(partial)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
     shutil.rmtree(outgoing, ignore_errors=True)

@@ -189,6 +189,13 @@ def _publish(options) -> None:
     print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
 
 
+def _merge(options) -> None:
+    from trainer.adapters import merge_checkpoint
+    from trainer.evaluation import find_checkpoint
+
+    print(merge_checkpoint(find_checkpoint(options.adapter), options.out, options.overwrite))
+
+
 def _demo(options) -> None:
     from trainer.demo import run_demo
 
@@ -310,6 +317,12 @@ def _add_model_commands(commands):
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
+
+    example = "runs/lora_base_all/seed-1 merged"
+    merge = commands.add("merge", _merge, "an adapter and its base -> one ordinary model", example)
+    merge.add_argument("adapter", help="run folder, checkpoint folder or Hub name")
+    merge.add_argument("out", type=Path)
+    merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     push = commands.add("push", _push, "push a prepared dataset to the Hub", "data/meld me/meld-unimse")
     push.add_argument("folder", type=Path, help="prepared folder")

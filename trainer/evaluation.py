@@ -20,7 +20,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor, format_label
+from trainer.adapters import is_adapter, load_model, parameter_count
 from trainer.checkpointing import BEST, environment
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
 from trainer.results_file import SCHEMA_VERSION
@@ -42,7 +43,7 @@ def predict(
     """One row a sample, each exactly once however many processes take part.
 
     Args:
-        model: a `UniMSEForConditionalGeneration`, on the accelerator's device, not wrapped.
+        model: a `UniMSEForConditionalGeneration`, or an adapter around one, on the accelerator's device, not wrapped.
         datasets: by dataset name; the emotions of a benchmark are the only ones its samples can get.
         modalities: what the model may see besides text.
 
@@ -155,8 +156,10 @@ def results_file(rows: Sequence[dict], *, run: str, seed: int, model, protocol: 
         "name": model.config.model_type,
         "fusion_type": model.config.fusion_type,
         "sequence_summary": model.config.sequence_summary,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": parameter_count(model),
     }
+    if hasattr(model, "peft_config"):
+        model_facts["peft"] = str(model.peft_config["default"].peft_type.value).lower()
     return {
         "schema_version": SCHEMA_VERSION,
         "run": run,
@@ -202,7 +205,7 @@ def evaluate_checkpoint(
     checkpoint = find_checkpoint(checkpoint)
     accelerator = Accelerator()
     processor = UniMSEProcessor.from_pretrained(checkpoint)
-    model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).to(accelerator.device)
+    model = load_model(checkpoint).to(accelerator.device)
     training = training_of(model, checkpoint)
     sets = training["protocol"].get("feature_sets")
     processor.feature_extractor.check_specs(feature_specs(folders, sets), str(checkpoint))
@@ -232,7 +235,7 @@ def find_checkpoint(path: str | Path) -> str | Path:
     folder = Path(path)
     if (folder / BEST).is_dir():
         return folder / BEST
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if folder.is_dir() and not ((folder / "config.json").is_file() or is_adapter(folder)):
         raise FileNotFoundError(f"{folder}: expected a checkpoint or a run folder with {BEST}, found neither")
     if not folder.is_dir() and str(path).count("/") > 1:
         raise FileNotFoundError(f"{folder}: no such folder")

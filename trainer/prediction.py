@@ -6,7 +6,8 @@ import torch
 
 from dataset_scripts.media import decode_audio, decode_frames, has_video
 from dataset_scripts.visual import matching_extractor
-from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from modeling_unimse import UniMSEProcessor, format_label
+from trainer.adapters import load_model
 from trainer.evaluation import find_checkpoint, training_of
 
 
@@ -32,7 +33,7 @@ def predict_clip(
         raise ValueError("expected --text, a clip, or both; got neither")
     checkpoint = find_checkpoint(checkpoint)
     processor = UniMSEProcessor.from_pretrained(checkpoint)
-    model = UniMSEForConditionalGeneration.from_pretrained(checkpoint).eval()
+    model = load_model(checkpoint).eval()
     trained = training_of(model, checkpoint)["protocol"]["modalities"]
     sides = {} if clip is None else _clip_inputs(clip, processor, trained, visual_extractor)
     inputs = processor(text, **sides)

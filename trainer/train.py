@@ -14,12 +14,21 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
-from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
+from modeling_unimse import UniMSEProcessor
+from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
 from trainer.augmentation import Augmentation
 from trainer.batching import EpochBatches, Mixing
-from trainer.build import build_model, build_processor
-from trainer.checkpointing import BEST, environment, is_finished, open_run_folder, run_folder, write_json
+from trainer.build import add_adapter_to, build_model, build_processor
+from trainer.checkpointing import (
+    BEST,
+    environment,
+    is_finished,
+    open_run_folder,
+    run_folder,
+    save_checkpoint,
+    write_json,
+)
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
 from trainer.loop import Loop
@@ -93,8 +102,16 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     processor = build_processor(config, samples, data.specs)
     model = build_model(config, processor)
     model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config)}
-    facts = {"processes": accelerator.num_processes, "training_data": describe_data(data.train)}
+    facts = {
+        "seed": seed,
+        "processes": accelerator.num_processes,
+        "training_data": describe_data(data.train),
+        "validation_data": describe_data(data.validation),
+    }
     state = open_run_folder(folder, config, {**environment(), **facts}, accelerator)
+    if config.peft is not None and accelerator.is_main_process and not (folder / BASE).exists():
+        save_checkpoint(folder / BASE, model, processor)
+    model = add_adapter_to(model, config, folder / BASE)
     began = time.monotonic()
     loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
     if state is not None:
@@ -104,7 +121,7 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     accelerator.wait_for_everyone()
     del loop, model
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
-    best = UniMSEForConditionalGeneration.from_pretrained(folder / BEST).to(accelerator.device)
+    best = load_model(folder / BEST).to(accelerator.device)
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
 
