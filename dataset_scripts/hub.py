@@ -6,6 +6,7 @@ from pathlib import Path
 from dataset_scripts.publish import LABEL_REPORT, content_stamps, parquet_files, refuse_half_labelled, stamp_card
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
+_NOT_PUSHED = ["*.partial", ".*"]
 _VERSION = re.compile(r"^version: (\d+)\.(\d+)\.(\d+)$", re.MULTILINE)
 
 
@@ -85,7 +86,7 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
             repo_type="dataset",
             folder_path=folder,
             commit_message=f"Version {version}",
-            ignore_patterns=["*.partial", ".*"],
+            ignore_patterns=_NOT_PUSHED,
             delete_patterns=["data/**", "*.json", *LABEL_REPORT],
         )
         api.create_tag(repo, tag=f"v{version}", repo_type="dataset", exist_ok=True)
@@ -94,6 +95,20 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
             f"{repo}: could not be pushed to; {folder} is whole and can be pushed again ({_line(error)})"
         ) from error
     return {"repo": repo, "version": version, "commit": str(commit.commit_url)}
+
+
+def files_to_push(folder: Path | str) -> list[tuple[str, int]]:
+    """Name and bytes of each file that `push_prepared` would send.
+
+    Raises:
+        FileNotFoundError: `folder` is not a prepared dataset.
+    """
+    from huggingface_hub.utils import filter_repo_objects
+
+    folder = Path(folder)
+    parquet_files(folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [(name, (folder / name).stat().st_size) for name in filter_repo_objects(names, ignore_patterns=_NOT_PUSHED)]
 
 
 def _remote_card(api, repo: str) -> str | None:

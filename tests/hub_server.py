@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         address = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(address.query, keep_blank_values=True))
         body = self._body()
+        time.sleep(self.hub.delay)
         try:
             self._send(self.hub.answer(self.command, address.path, query, self.headers, body))
         except Refused as refused:
@@ -74,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class HubServer:
     """The server. `url` is its address; `repositories` and `lfs` what it holds; `unknown` the requests it had no route
-    for, which a test can hold to be empty.
+    for, which a test can hold to be empty; `delay` is how many seconds it waits before each answer.
 
     Args:
         port: 0 = any that is free.
@@ -86,10 +88,14 @@ class HubServer:
         self.lfs: dict[str, bytes] = {}
         self.unknown: list[str] = []
         self.tokens = dict(tokens or {TOKEN: USER})
+        self.delay = 0.0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
-        self._server.daemon_threads = True
+        self._open(port)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def _open(self, port: int) -> None:
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = type("Server", (ThreadingHTTPServer,), {"daemon_threads": True})(("127.0.0.1", port), handler)
 
     def answer(self, method: str, path: str, query: Mapping, headers: Mapping, body: bytes) -> Answer:
         """The answer of the first route that fits."""
@@ -108,13 +114,22 @@ class HubServer:
     def serve(self) -> None:
         self._server.serve_forever(poll_interval=0.05)
 
+    def stop(self) -> None:
+        """Nothing answers any more at `url`; what was published is kept."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def start_again(self) -> None:
+        """Answer again at the same address, after `stop`."""
+        self._open(int(self.url.rsplit(":", 1)[1]))
+        threading.Thread(target=self.serve, daemon=True).start()
+
     def __enter__(self) -> "HubServer":
         threading.Thread(target=self.serve, daemon=True).start()
         return self
 
     def __exit__(self, *problem) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.stop()
 
 
 def client_environment(hub: HubServer, home: Path, token: str | None = TOKEN) -> dict[str, str]:

@@ -15,6 +15,7 @@ from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
 from trainer.augmentation import Augmentation
 from trainer.batching import Mixing
 from trainer.peft_settings import adapter_config
+from trainer.uploads import PushSettings
 
 MODALITIES = ("audio", "visual")
 _SHORT = {"out": "output_dir"}
@@ -67,6 +68,8 @@ class RunConfig:
         keep_last: training states that are kept; `checkpoint-best` is kept beside them.
         resume: `auto` = go on from the newest whole state of this run and seed, if there is one; `never`.
         log_every: optimisation steps between lines of the log.
+        push_to_hub: such as `{repo: me/unimse-mosi, every: 1, private: true, only_best: true}`, see
+            `trainer.uploads.PushSettings`; `None` = nothing is uploaded.
         overwrite: train again where a finished run of this name and seed stands; otherwise that is refused.
         patience: stop after so many validations without a better one; `None` = never.
     """
@@ -117,6 +120,7 @@ class RunConfig:
     resume: str = "auto"
     log_every: int = 10
     patience: int | None = None
+    push_to_hub: dict | None = None
     overwrite: bool = False
 
     def __post_init__(self):
@@ -139,6 +143,8 @@ class RunConfig:
         self._check_model()
         if self.peft is not None:
             self._check_peft()
+        if self.push_to_hub is not None:
+            PushSettings.from_settings(self.push_to_hub)
 
     def _check_model(self):
         """Fields that the run sets for model and processor alike must not be set for the model alone."""

@@ -6,6 +6,8 @@ runs/<run>/seed-<seed>/
     log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
     base/                    with `peft`: the model that the adapter stands on (trainer/adapters.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
+    validation.json          its validation results, in the form of results.json
+    pending/                 with `push_to_hub`: what the Hub does not have yet (trainer/uploads.py)
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample
     results.json             test metrics with protocol, seed and data (see trainer/evaluation.py)
@@ -29,7 +31,10 @@ from trainer.state import PREFIX, newest_state, remove_partial
 
 BEST = "checkpoint-best"
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
-_FREE = {"seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"}
+_FREE = {
+    *("seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"),
+    "push_to_hub",
+}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "numpy")
 
 

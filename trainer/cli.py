@@ -78,7 +78,30 @@ def _print_report(out: Path, report: dict) -> None:
 
 
 def _push(options) -> None:
-    _push_dataset(options.folder, options.repo, options.public)
+    from trainer.push import is_model_folder, is_run_folder, planned_files, push_model, push_run
+
+    if options.dry_run:
+        from dataset_scripts.hub import files_to_push
+
+        is_model = is_run_folder(options.folder) or is_model_folder(options.folder)
+        planned = (
+            planned_files(options.folder, options.repo) if is_model else [(options.repo, files_to_push(options.folder))]
+        )
+        for title, files in planned:
+            _print_files(title, files)
+    elif is_run_folder(options.folder):
+        for address in push_run(options.folder, options.repo, private=not options.public):
+            print(f"{options.folder} -> {address}")
+    elif is_model_folder(options.folder):
+        print(f"{options.folder} -> {push_model(options.folder, options.repo, private=not options.public)}")
+    else:
+        _push_dataset(options.folder, options.repo, options.public)
+
+
+def _print_files(title: str, files: list[tuple[str, int]]) -> None:
+    print(f"{title}: {len(files)} files, {sum(size for _, size in files) / 2**20:.1f} MiB")
+    for name, size in files:
+        print(f"  {size:12,}  {name}")
 
 
 def _push_dataset(folder: Path, repo: str, public: bool) -> None:
@@ -324,10 +347,14 @@ def _add_model_commands(commands):
     merge.add_argument("out", type=Path)
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
-    push = commands.add("push", _push, "push a prepared dataset to the Hub", "data/meld me/meld-unimse")
-    push.add_argument("folder", type=Path, help="prepared folder")
+    summary = (
+        "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
+    )
+    push = commands.add("push", _push, summary, "data/meld me/meld-unimse")
+    push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
+    push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
 
     demo = commands.add("demo", _demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))

@@ -2,11 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from trainer.adapters import BASE, is_adapter, point_to_hub
 from trainer.checkpointing import BEST
-from trainer.model_card import write_model_card
+from trainer.model_card import PROJECT_MODEL_ID, write_model_card
+from trainer.uploads import Upload
+
+BASE_NAME = "00000000-base"  # in the queue of uploads before every step
+FINAL_NAME = "final"  # and behind every step
+Part = tuple[str, Upload, Callable[[Path], None]]  # an upload by name, and what writes its files into a folder
 
 
 def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), overwrite: bool = False, **card) -> Path:
@@ -25,19 +31,88 @@ def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), ov
     Raises:
         FileNotFoundError: the run has no checkpoint or no results.
         FileExistsError: `out` is not empty.
+        ValueError: the checkpoint is an adapter, which needs its base beside it.
     """
     if not overwrite and out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out}: exists and is not empty; name another folder or pass --overwrite")
-    checkpoint, own = run_folder / BEST, run_folder / "results.json"
-    for needed in (checkpoint / "config.json", own):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed} not found: expected a finished run folder, got {run_folder}")
+    check_finished(run_folder)
+    if is_adapter(run_folder / BEST):
+        raise ValueError(
+            f"{run_folder}: holds an adapter, which one folder cannot publish with its base; `unimse push` sends both, "
+            "`unimse merge` makes one model of them"
+        )
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(checkpoint, partial)
-    shutil.copy(own, partial / "results.json")
-    others = [path for path in results if path.resolve() != own.resolve()]
-    write_model_card([own, *others], partial / "README.md", **card)
+    fill_repository(partial, run_folder / BEST, run_folder / "results.json", others=results, **card)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
     return out
+
+
+def check_finished(run_folder: Path) -> None:
+    """Raise a `FileNotFoundError` unless a run has its best checkpoint and test results."""
+    for name in (BEST, "results.json"):
+        if not (run_folder / name).exists():
+            raise FileNotFoundError(f"{run_folder / name} not found: expected a finished run folder, got {run_folder}")
+
+
+def fill_repository(
+    folder: Path, checkpoint: Path, results: Path, others: Sequence[Path] = (), link: bool = False, **card
+) -> None:
+    """Write the files of a model repository.
+
+    Args:
+        folder: made where there is none.
+        results: the checkpoint's own, for `results.json` and the card.
+        others: further results files for the tables of the card.
+        link: hard links instead of copies, where the file system has them; for folders that nobody edits.
+        card: further arguments of `trainer.model_card.write_model_card`; `model_id` is where an adapter finds its base.
+    """
+    shutil.copytree(
+        checkpoint,
+        folder,
+        copy_function=_link if link else shutil.copy2,
+        ignore=shutil.ignore_patterns("README.md"),  # peft writes one; ours replaces it
+        dirs_exist_ok=True,
+    )
+    if is_adapter(folder):
+        point_to_hub(folder, card.get("model_id", PROJECT_MODEL_ID))
+    shutil.copyfile(results, folder / "results.json")
+    others = [path for path in others if path.resolve() != results.resolve()]
+    write_model_card([results, *others], folder / "README.md", **card)
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Copy a folder by hard links, where the file system has them."""
+    shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+
+
+def final_parts(run_folder: Path, repo: str, private: bool, backbone: str | None) -> Iterator[Part]:
+    """The best checkpoint with its test results; before it, of an adapter, the base."""
+    if is_adapter(run_folder / BEST):
+        yield base_part(run_folder, repo, private)
+    card = {"model_id": repo, "base_model": hub_name(backbone)}
+    upload = Upload(repo, "Best checkpoint with its test results", tag="final", private=private)
+    results = run_folder / "results.json"
+    yield FINAL_NAME, upload, lambda out: fill_repository(out, run_folder / BEST, results, link=True, **card)
+
+
+def base_part(run_folder: Path, repo: str, private: bool) -> Part:
+    """The model that an adapter stands on, for the branch of that name."""
+    return (
+        BASE_NAME,
+        Upload(repo, "The model that the adapter stands on", branch=BASE, private=private),
+        lambda out: link_files(run_folder / BASE, out),
+    )
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+
+
+def hub_name(backbone: str | None) -> str | None:
+    """The backbone as `base_model` of a card: a Hub name, or `None` for a folder or a model from scratch."""
+    return backbone if backbone and not Path(backbone).exists() and backbone.count("/") == 1 else None

@@ -7,7 +7,7 @@ state holds: a run that is killed and resumed ends with the weights of one that 
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from trainer.batching import EpochBatches
 from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, UtteranceDataset
 from trainer.evaluation import predict, score
+from trainer.publishing import Publisher
 from trainer.state import Progress, save_state
 from trainer.step import train_step
 
@@ -44,6 +45,8 @@ class Loop:
         processor: saved with the best checkpoint.
         validation: datasets that choose the best checkpoint.
         progress: where the training is.
+        describe: model and prediction rows -> the results JSON of a validation.
+        publisher: has checkpoints uploaded; `None` = none are.
         show: whether there is a progress bar.
     """
 
@@ -59,6 +62,8 @@ class Loop:
     processor: UniMSEProcessor
     validation: dict[str, UtteranceDataset]
     progress: Progress
+    describe: Callable[[torch.nn.Module, list[dict]], dict]
+    publisher: Publisher | None = None
     show: bool = True
 
     def run(self) -> None:
@@ -166,13 +171,28 @@ class Loop:
         is_best = progress.best is None or value > progress.best
         if is_best:
             progress.best, progress.best_step, progress.since_best = value, progress.step, 0
-            if self.accelerator.is_main_process:
-                save_checkpoint(self.folder / BEST, bare, self.processor)
+            self._save_weights(BEST, "validation.json", bare, rows)
         else:
             progress.since_best += 1
+        if self.publisher is not None and self.publisher.is_due(progress):
+            self._publish(bare, rows)
         losses = {name: total / progress.steps for name, total in progress.totals.items()}
         self._log({"step": progress.step, "epoch": progress.epoch, **losses, "best": is_best, "metrics": metrics})
         self.bar.set_postfix({config.metric: f"{abs(value):.3f}", "loss": f"{losses['loss']:.3f}"})
+
+    def _save_weights(self, name: str, results: str, bare: torch.nn.Module, rows: list[dict]) -> None:
+        """Model and processor, and what they score on the validation sets, into the run folder."""
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.folder / name, bare, self.processor)
+            write_json(self.folder / results, self.describe(bare, rows))
+
+    def _publish(self, bare: torch.nn.Module, rows: list[dict]) -> None:
+        if self.publisher.settings.only_best:
+            checkpoint, results, step = BEST, "validation.json", self.progress.best_step
+        else:
+            checkpoint, results, step = "checkpoint-latest", "validation-latest.json", self.progress.step
+            self._save_weights(checkpoint, results, bare, rows)
+        self.publisher.add(step, self.folder / checkpoint, self.folder / results, f"Step {step} of {self.config.run}")
 
     def _save(self) -> None:
         self._read_losses()

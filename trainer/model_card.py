@@ -107,6 +107,7 @@ def _render(runs: list[Results], model_id: str, base_model, ids: dict, training:
     from huggingface_hub import ModelCard
 
     fields = {"model_id": model_id, "title": model_id.split("/")[-1] if runs else "UniMSE", "published": None}
+    fields["adapter"] = bool(runs) and "peft" in runs[0].content["model"]
     if runs:
         published = runs[0]
         versions = ", ".join(f"{name} {version}" for name, version in sorted(published.content["versions"].items()))
@@ -153,7 +154,7 @@ def _metadata(runs: list[Results], model_id: str, base_model: str | None, ids: d
     return ModelCardData(
         language="en",
         license="apache-2.0",
-        library_name="transformers",
+        library_name="peft" if runs and "peft" in runs[0].content["model"] else "transformers",
         pipeline_tag="text-classification",
         tags=list(TAGS),
         datasets=datasets or None,

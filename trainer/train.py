@@ -7,6 +7,7 @@ it. A seed that is finished is not trained again; one that was killed goes on fr
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,7 +34,9 @@ from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, lab
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
+from trainer.publishing import Publisher
 from trainer.state import Progress, load_state
+from trainer.uploads import pending
 
 
 @dataclass
@@ -66,6 +69,8 @@ def train(config: RunConfig, progress: bool = True) -> list[Path]:
         folder = run_folder(config, seed)
         if is_finished(folder, config):
             print(f"{folder}: finished before; nothing to do (again from the start: --overwrite true)")
+            if waiting := pending(folder):
+                print(f"{folder}: {len(waiting)} uploads wait; unimse push {folder} {waiting[0][1].repo} sends them")
             paths.append(folder / "results.json")
             continue
         if data is None:
@@ -113,7 +118,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
         save_checkpoint(folder / BASE, model, processor)
     model = add_adapter_to(model, config, folder / BASE)
     began = time.monotonic()
-    loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
+    publisher = config.push_to_hub and Publisher(config, seed, folder, accelerator.is_main_process)
+    loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, publisher, progress)
     if state is not None:
         loop.progress = load_state(state, accelerator)
     loop.run()
@@ -122,10 +128,13 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     del loop, model
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
     best = load_model(folder / BEST).to(accelerator.device)
-    return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
+    path = _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
+    if publisher:
+        publisher.finish()
+    return path
 
 
-def _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
+def _make_loop(config, seed, folder, accelerator, model, processor, samples, data, publisher, progress) -> Loop:
     """Loader, optimizer and schedule for a model, and the loop around them."""
     lengths = samples.lengths() if config.length_bucketing else None
     batches = EpochBatches(
@@ -170,7 +179,21 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         processor,
         data.validation,
         Progress(),
+        partial(_validation_results, config, seed, data),
+        publisher,
         progress,
+    )
+
+
+def _validation_results(config: RunConfig, seed: int, data: RunData, model, rows: list[dict]) -> dict:
+    return results_file(
+        rows,
+        run=config.run,
+        seed=seed,
+        model=model,
+        protocol={**protocol(config), "split": "validation"},
+        data=describe_data(data.validation),
+        **environment(),
     )
 
 

@@ -1,0 +1,220 @@
+"""Trainings that publish to a (local) Hub while they run, in processes of their own, as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.hub_server import TOKEN, HubServer, client_environment
+from trainer.checkpointing import BEST
+from trainer.cli import main
+from trainer.state import states
+
+ROOT = Path(__file__).resolve().parents[2]
+LORA = {"type": "lora", "r": 2, "target_modules": ["q", "v"]}
+# Predicts the validation part of MELD with what a tag of the repository holds; the project is not there.
+_FRESH = """
+import json, sys
+sys.path = [entry for entry in sys.path if entry]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__name__", repr(f)).lower()]
+from datasets import load_dataset
+from transformers import AutoModelForSeq2SeqLM, AutoProcessor
+repo, tag, data = sys.argv[1:]
+if "peft" in repo:
+    from peft import AutoPeftModelForSeq2SeqLM as AutoModelForSeq2SeqLM
+processor = AutoProcessor.from_pretrained(repo, revision=tag, trust_remote_code=True)
+model = AutoModelForSeq2SeqLM.from_pretrained(repo, revision=tag, trust_remote_code=True).eval()
+assert "modeling_unimse" not in sys.modules and "trainer" not in sys.modules
+table = load_dataset("parquet", data_files=f"{data}/data/default/validation-*.parquet", split="train")
+rows = list(table.with_format("numpy"))
+features = {
+    name: [row[name] if getattr(row[name], "ndim", 0) == 2 else None for row in rows]
+    for name in ("audio_features", "visual_features")
+}
+inputs = processor([str(row["text"]) for row in rows], **features)
+length = processor.label_trie().max_length
+ids = model.generate(**inputs, logits_processor=processor.logits_processor("meld"), max_new_tokens=length)
+labels = processor.batch_decode_labels(ids)
+print(json.dumps(sum(label.emotion == row["emotion"] for label, row in zip(labels, rows)) / len(rows)))
+"""
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(run_settings) -> dict:
+    return {**run_settings, "epochs": 4, "context_before": 0, "context_after": 0, "learning_rate": 1e-2}
+
+
+def environment(hub: HubServer, folder: Path, token: str | None = TOKEN) -> dict[str, str]:
+    trackers = {"TRACKIO_DIR": str(folder / "trackio")}
+    return {**client_environment(hub, folder / "home", token), "OMP_NUM_THREADS": "1", **trackers}
+
+
+def start(hub: HubServer, folder: Path, settings: dict, token: str | None = TOKEN) -> subprocess.Popen:
+    path = folder / f"{settings['run']}.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "trainer.cli", "train", str(path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment(hub, folder, token), cwd=ROOT, **pipes)
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    return out + errors
+
+
+def tags(hub: HubServer, repo: str) -> dict[str, str]:
+    return hub.repositories["model", repo].tags
+
+
+def newest_step(hub: HubServer, repo: str) -> int:
+    return max(int(tag.removeprefix("step-")) for tag in tags(hub, repo) if tag.startswith("step-"))
+
+
+def logged_accuracy(folder: Path) -> dict[int, float]:
+    """Step -> validation accuracy on MELD."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line["metrics"]["meld/accuracy"] for line in lines if "metrics" in line}
+
+
+def fresh_accuracy(hub: HubServer, folder: Path, repo: str, tag: str, data: str) -> float:
+    command = [sys.executable, "-c", _FRESH, repo, tag, data]
+    variables = {**environment(hub, folder), "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def written(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("peft", [None, LORA], ids=["whole", "peft"])
+def test_a_fresh_process_gets_the_logged_metric_from_the_newest_tag(peft, hub, settings, tmp_path):
+    repo = "tester/peft" if peft else "tester/whole"
+    settings = {**settings, "run": "pushed", "peft": peft, "push_to_hub": {"repo": repo, "only_best": False}}
+    finish(start(hub, tmp_path, settings))
+    folder = tmp_path / "runs" / "pushed" / "seed-1"
+    logged = logged_accuracy(folder)
+    assert {*tags(hub, repo)} == {*(f"step-{step}" for step in logged), "final"} and len(logged) == 4
+    step = newest_step(hub, repo)
+    assert fresh_accuracy(hub, tmp_path, repo, f"step-{step}", settings["data"][1]) == logged[step]
+    repository = hub.repositories["model", repo]
+    assert repository.private and hub.unknown == []
+    files = set(repository.tree(f"step-{step}"))
+    weights = "adapter_model.safetensors" if peft else "model.safetensors"
+    assert {"README.md", "results.json", "processing_unimse.py", "processor_config.json", weights} <= files
+    assert "modeling_unimse.py" in repository.tree("base" if peft else "main")
+    assert not [name for name in files if name.endswith((".partial", ".bin")) or "state" in name]
+    assert json.loads(repository.tree(f"step-{step}")["results.json"].data)["protocol"]["split"] == "validation"
+    assert json.loads(repository.tree("final")["results.json"].data)["protocol"]["split"] == "test"
+    card = repository.tree("main")["README.md"].data.decode()
+    assert ("AutoPeftModelForSeq2SeqLM" in card) == bool(peft) and f'name = "{repo}"' in card
+    assert str(tmp_path) not in repository.tree("main")["adapter_config.json"].data.decode() if peft else True
+    assert TOKEN.encode() not in written(tmp_path / "runs") and TOKEN.encode() not in b"".join(
+        blob.data for blob in repository.tree("main").values()
+    )
+    assert not list((folder / "pending").iterdir())
+
+
+@pytest.mark.parametrize("peft", [None, LORA], ids=["whole", "peft"])
+def test_a_hub_that_goes_away_and_comes_back_changes_nothing(peft, hub, settings, tmp_path):
+    """It goes when the first tag is there and is back when the training has ended; what was missed arrives then."""
+    repo = "tester/outage-peft" if peft else "tester/outage"
+    settings = {**settings, "epochs": 6, "peft": peft}
+    process = start(hub, tmp_path, {**settings, "run": "pushed", "push_to_hub": {"repo": repo, "only_best": False}})
+    wait_for(process, lambda: ("model", repo) in hub.repositories and tags(hub, repo))
+    hub.stop()
+    folder = tmp_path / "runs" / "pushed" / "seed-1"
+    wait_for(process, lambda: (folder / "results.json").exists())
+    hub.start_again()
+    printed = finish(process)
+    finish(start(hub, tmp_path, {**settings, "run": "alone"}))
+    weights = "adapter_model.safetensors" if peft else "model.safetensors"
+    pushed, alone = (load_file(tmp_path / "runs" / run / "seed-1" / BEST / weights) for run in ("pushed", "alone"))
+    assert pushed.keys() == alone.keys() and all(torch.equal(pushed[name], alone[name]) for name in alone)
+    if list((folder / "pending").glob("*.json")):  # the outage was longer than the last attempts
+        assert "did not reach the Hub and are kept" in printed
+        command = [sys.executable, "-m", "trainer.cli", "push", str(folder), repo]
+        subprocess.run(command, env=environment(hub, tmp_path), cwd=ROOT, check=True, capture_output=True)
+    logged = logged_accuracy(folder)
+    assert {*tags(hub, repo)} == {*(f"step-{step}" for step in logged), "final"} and len(logged) == 6
+    assert not list((folder / "pending").iterdir())
+
+
+def wait_for(process: subprocess.Popen, condition) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.02)
+
+
+def test_killed_during_a_push_nothing_is_lost(hub, settings, tmp_path):
+    """SIGKILL while an upload is under way; the resumed run sends it, and its weights are the straight run's."""
+    repo = "tester/killed"
+    settings = {**settings, "save_every": 2, "push_to_hub": {"repo": repo, "only_best": False}}
+    process = start(hub, tmp_path, {**settings, "run": "killed"})
+    folder = tmp_path / "runs" / "killed" / "seed-1"
+    hub.delay = 30.0  # every answer: the first upload is still under way when the process is killed
+    wait_for(process, lambda: list((folder / "pending").glob("*.json")) and len(list(states(folder))))
+    process.kill()
+    process.communicate()
+    hub.delay = 0.0
+    assert "going on from" in finish(start(hub, tmp_path, {**settings, "run": "killed"}))
+    finish(start(hub, tmp_path, {**settings, "run": "alone", "push_to_hub": None}))
+    killed, alone = (
+        load_file(tmp_path / "runs" / run / "seed-1" / BEST / "model.safetensors") for run in ("killed", "alone")
+    )
+    assert all(torch.equal(killed[name], alone[name]) for name in alone)
+    assert {*tags(hub, repo)} == {*(f"step-{step}" for step in logged_accuracy(folder)), "final"}
+
+
+def test_without_a_valid_token_it_stops_before_it_begins(hub, settings, tmp_path):
+    process = start(hub, tmp_path, {**settings, "run": "x", "push_to_hub": {"repo": "tester/x"}}, token="hf_wrong")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "tester/x cannot be written to; log in with `hf auth login` or HF_TOKEN" in errors.splitlines()[-1]
+    assert not list(states(tmp_path / "runs" / "x" / "seed-1"))
+
+
+def test_only_the_best_is_pushed_and_each_seed_has_its_repository(hub, settings, tmp_path):
+    push = {"repo": "tester/best", "private": False}
+    finish(start(hub, tmp_path, {**settings, "run": "best", "seeds": [1, 2], "epochs": 3, "push_to_hub": push}))
+    for seed in (1, 2):
+        folder = tmp_path / "runs" / "best" / f"seed-{seed}"
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        best = {f"step-{line['step']}" for line in lines if line.get("best")}
+        assert {*tags(hub, f"tester/best-seed-{seed}")} == {*best, "final"}
+        assert not hub.repositories["model", f"tester/best-seed-{seed}"].private
+
+
+@pytest.mark.parametrize("peft", [None, LORA], ids=["whole", "peft"])
+def test_a_finished_run_is_pushed_by_the_command(peft, hub, settings, tmp_path, capsys):
+    finish(start(hub, tmp_path, {**settings, "run": "plain", "epochs": 1, "peft": peft}))
+    folder, repo = tmp_path / "runs" / "plain" / "seed-1", "tester/by-hand-peft" if peft else "tester/by-hand"
+    assert main(["push", str(folder), repo, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{repo}@final: " in printed and (f"{repo}@base: " in printed) == bool(peft)
+    assert "model.safetensors" in printed and not (folder / "pending").exists() and not hub.repositories
+    command = [sys.executable, "-m", "trainer.cli", "push", str(folder), repo, "--public"]
+    done = subprocess.run(command, env=environment(hub, tmp_path), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"{folder} -> {hub.url}/{repo}/commit/" in done.stdout
+    names = {line.split()[1] for line in printed.splitlines() if line.startswith(" ")}
+    assert names == {
+        name for tag in (["final", "base"] if peft else ["final"]) for name in hub.repositories["model", repo].tree(tag)
+    } - {".gitattributes"}
+    accuracy = fresh_accuracy(hub, tmp_path, repo, "main", settings["data"][1])
+    assert 0 <= accuracy <= 1
+    assert main(["push", str(tmp_path), repo]) == 1 and os.environ["HF_HUB_OFFLINE"] == "1"

@@ -1,0 +1,71 @@
+"""Checkpoints of a training on the Hub while it runs: what is set aside when, and under which tag.
+
+Tags: `step-<optimisation step>` for a checkpoint with its validation results, `final` for the best one with the test
+results. `main` is the newest.
+"""
+
+from pathlib import Path
+
+from trainer.arguments import RunConfig
+from trainer.hub import Part, base_part, fill_repository, final_parts, hub_name
+from trainer.state import Progress
+from trainer.uploads import PushSettings, Upload, Uploader, check_access, make_pending, pending
+
+
+class Publisher:
+    """Sets checkpoints of one training aside and has them sent; does nothing on other processes than the main one.
+
+    Args:
+        config: with `push_to_hub`.
+        seed: of the training.
+        folder: its run folder, made ready.
+        is_main: whether this is the main process.
+
+    Raises:
+        ValueError: the Hub refuses that the repository is made or written to.
+    """
+
+    def __init__(self, config: RunConfig, seed: int, folder: Path, is_main: bool):
+        self.config, self.folder = config, folder
+        self.settings = PushSettings.from_settings(config.push_to_hub)
+        self.repo = repository(config, seed)
+        if is_main:
+            check_access(self.repo, self.settings.private)
+        self.uploader = Uploader(folder) if is_main else None
+        if config.peft is not None:
+            self._add(base_part(folder, self.repo, self.settings.private))
+
+    def is_due(self, progress: Progress) -> bool:
+        """Whether something is to be pushed after a validation; the same on every process."""
+        validation = -(-progress.epoch // self.config.evaluate_every)
+        if validation % self.settings.every and progress.epoch != self.config.epochs:
+            return False
+        # Of the last `every` validations one may have been the best so far, and was not pushed yet.
+        return not self.settings.only_best or progress.since_best < self.settings.every
+
+    def add(self, step: int, checkpoint: Path, results: Path, message: str) -> None:
+        """Set a checkpoint with its validation results aside."""
+        card = {"model_id": self.repo, "base_model": hub_name(self.config.backbone)}
+        upload = Upload(self.repo, message, tag=f"step-{step}", private=self.settings.private)
+        self._add((f"{step:08d}", upload, lambda out: fill_repository(out, checkpoint, results, link=True, **card)))
+
+    def finish(self) -> None:
+        """Set the best checkpoint with its test results aside, and wait until everything is sent or has failed."""
+        if self.uploader is None:
+            return
+        for part in final_parts(self.folder, self.repo, self.settings.private, self.config.backbone):
+            self._add(part)
+        if waiting := pending(self.folder):
+            print(f"{self.repo}: {len(waiting)} uploads to send")
+        self.uploader.finish()
+
+    def _add(self, part: Part) -> None:
+        if self.uploader is not None:
+            make_pending(self.folder, *part)
+            self.uploader.wake()
+
+
+def repository(config: RunConfig, seed: int) -> str:
+    """The repository of one seed: that of the run, or one of its own where the run has several seeds."""
+    repo = config.push_to_hub["repo"]
+    return repo if len(config.seeds) == 1 else f"{repo}-seed-{seed}"
