@@ -16,6 +16,7 @@ from trainer.augmentation import Augmentation
 from trainer.batching import Mixing
 
 MODALITIES = ("audio", "visual")
+TRACKERS = ("trackio", "tensorboard", "wandb")
 
 
 @dataclass
@@ -63,6 +64,7 @@ class RunConfig:
         keep_last: training states that are kept; `checkpoint-best` is kept beside them.
         resume: `auto` = go on from the newest whole state of this run and seed, if there is one; `never`.
         log_every: optimisation steps between lines of the log.
+        trackers: where the log goes besides, of `trackio`, `tensorboard` and `wandb`, see `trainer.watching`.
         overwrite: train again where a finished run of this name and seed stands; otherwise that is refused.
         patience: stop after so many validations without a better one; `None` = never.
     """
@@ -111,6 +113,7 @@ class RunConfig:
     keep_last: int = 1
     resume: str = "auto"
     log_every: int = 10
+    trackers: list[str] = field(default_factory=lambda: ["trackio"])
     patience: int | None = None
     overwrite: bool = False
 
@@ -124,7 +127,12 @@ class RunConfig:
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
-        for name in ("seeds", "modalities", "data", "feature_sets"):
+        for name in self.trackers:
+            if name not in TRACKERS:
+                near = difflib.get_close_matches(name, TRACKERS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"trackers: expected names of {', '.join(TRACKERS)}, got {name!r}{hint}")
+        for name in ("seeds", "modalities", "data", "feature_sets", "trackers"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
         check_emotions(self.emotions)

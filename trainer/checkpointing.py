@@ -4,6 +4,7 @@ runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
     environment.json         command, commit, versions, number of processes, training data
     log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
+    trackers.json            the run's name in trackers; tensorboard/ and wandb/ hold theirs (trainer/watching.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     predictions.parquet      test predictions, one row a sample
@@ -28,7 +29,10 @@ from trainer.state import PREFIX, newest_state, remove_partial
 
 BEST = "checkpoint-best"
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
-_FREE = {"seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"}
+_FREE = {
+    *("seeds", "overwrite", "resume", "keep_last", "save_every", "data_workers", "output_dir"),
+    *("log_every", "trackers"),
+}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy")
 
 

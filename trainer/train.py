@@ -25,6 +25,7 @@ from trainer.evaluation import describe_data, predict, results_file, score, writ
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
 from trainer.state import Progress, load_state
+from trainer.watching import Watch, check_trackers
 
 
 @dataclass
@@ -51,6 +52,7 @@ def load_data(config: RunConfig) -> RunData:
 
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
     """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
+    check_trackers(config)
     data = None
     paths = []
     for seed in config.seeds:
@@ -153,7 +155,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         processor,
         data.validation,
         Progress(),
-        progress,
+        Watch(config, folder, data.validation, accelerator.is_main_process, progress),
     )
 
 
