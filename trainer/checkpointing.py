@@ -5,6 +5,7 @@ runs/<run>/seed-<seed>/
     environment.json         command, commit, versions, number of processes, training data
     log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
     base/                    with `peft`: the model that the adapter stands on (trainer/adapters.py)
+    trackers.json            the run's name in trackers; tensorboard/ and wandb/ hold theirs (trainer/watching.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
     validation.json          its validation results, in the form of results.json
     pending/                 with `push_to_hub`: what the Hub does not have yet (trainer/uploads.py)
@@ -33,7 +34,7 @@ BEST = "checkpoint-best"
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
 _FREE = {
     *("seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"),
-    "push_to_hub",
+    *("push_to_hub", "trackers"),
 }
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "numpy")
 

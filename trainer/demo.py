@@ -82,6 +82,7 @@ def _train(folders: list[Path], runs: Path) -> tuple[Path, Path]:
     from trainer.train import train
 
     common = ["--data", str([str(folder) for folder in folders]), "--output_dir", str(runs), "--overwrite", "true"]
+    common += ["--trackers", "[]"]  # trackio would write beside `out`
     (full,) = train(load_config(CONFIG, common))
     (text_only,) = train(load_config(CONFIG, [*common, "--run", "sample_cpu_text_only", "--modalities", "[]"]))
     return full, text_only

@@ -4,7 +4,6 @@ What is random comes from the seed alone (`trainer/batching.py`) or, in the laye
 state holds: a run that is killed and resumed ends with the weights of one that was not, bit for bit on a CPU.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from modeling_unimse import UniMSEProcessor
 from trainer.arguments import RunConfig
@@ -28,6 +26,7 @@ from trainer.evaluation import predict, score
 from trainer.publishing import Publisher
 from trainer.state import Progress, save_state
 from trainer.step import train_step
+from trainer.watching import Watch
 
 
 @dataclass
@@ -46,8 +45,8 @@ class Loop:
         validation: datasets that choose the best checkpoint.
         progress: where the training is.
         describe: model and prediction rows -> the results JSON of a validation.
+        watch: progress bar, log and trackers.
         publisher: has checkpoints uploaded; `None` = none are.
-        show: whether there is a progress bar.
     """
 
     config: RunConfig
@@ -63,19 +62,13 @@ class Loop:
     validation: dict[str, UtteranceDataset]
     progress: Progress
     describe: Callable[[torch.nn.Module, list[dict]], dict]
+    watch: Watch
     publisher: Publisher | None = None
-    show: bool = True
 
     def run(self) -> None:
         """Go on from `progress` to the end."""
         self._unread: list[tuple[int, dict, list[int]]] = []  # losses of the last steps that were not looked at yet
-        with tqdm(
-            total=self.config.epochs * self.steps_an_epoch,
-            initial=self.progress.step,
-            desc=self.folder.parent.name,
-            unit="step",
-            disable=not (self.show and self.accelerator.is_main_process),
-        ) as self.bar:
+        with self.watch.watching(self.progress.step, self.config.epochs * self.steps_an_epoch):
             while not self.progress.done:
                 self._epoch()
 
@@ -108,7 +101,7 @@ class Loop:
         self._unread.append((self.progress.step, {**losses, "grad_norm": norm}, ids))
         if self._due(self.config.log_every):
             self._read_losses()
-        self.bar.update()
+        self.watch.stepped()
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.progress.step % every == 0
@@ -133,10 +126,8 @@ class Loop:
         means = dict(zip(names, found.mean(0).tolist(), strict=True))
         speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
-        self._log(
-            {"step": self.progress.step, "epoch": self.progress.epoch, **means, **rates, "tokens/s": round(speed)}
-        )
-        self.bar.set_postfix({"loss": f"{means['loss']:.3f}", "tokens/s": f"{speed:.0f}"})
+        where = {"step": self.progress.step, "epoch": self.progress.epoch}
+        self.watch.trained({**where, **means, **rates, "tokens/s": round(speed)})
 
     def _stop_at(self, step: int, losses: dict[str, float], ids: Sequence[int]) -> None:
         """Leave this process's samples of the step behind by name, then stop, as all processes do."""
@@ -177,8 +168,8 @@ class Loop:
         if self.publisher is not None and self.publisher.is_due(progress):
             self._publish(bare, rows)
         losses = {name: total / progress.steps for name, total in progress.totals.items()}
-        self._log({"step": progress.step, "epoch": progress.epoch, **losses, "best": is_best, "metrics": metrics})
-        self.bar.set_postfix({config.metric: f"{abs(value):.3f}", "loss": f"{losses['loss']:.3f}"})
+        where = {"step": progress.step, "epoch": progress.epoch}
+        self.watch.validated({**where, **losses, "best": is_best, "metrics": metrics}, rows)
 
     def _save_weights(self, name: str, results: str, bare: torch.nn.Module, rows: list[dict]) -> None:
         """Model and processor, and what they score on the validation sets, into the run folder."""
@@ -197,11 +188,6 @@ class Loop:
     def _save(self) -> None:
         self._read_losses()
         save_state(self.folder, self.accelerator, self.progress, self.config.keep_last)
-
-    def _log(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
 
 
 def selection_value(metrics: dict, config: RunConfig) -> float:

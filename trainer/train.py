@@ -37,6 +37,7 @@ from trainer.optimization import build_optimizer
 from trainer.publishing import Publisher
 from trainer.state import Progress, load_state
 from trainer.uploads import pending
+from trainer.watching import Watch, check_trackers
 
 
 @dataclass
@@ -63,6 +64,7 @@ def load_data(config: RunConfig) -> RunData:
 
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
     """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
+    check_trackers(config)
     data = None
     paths = []
     for seed in config.seeds:
@@ -180,8 +182,8 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         data.validation,
         Progress(),
         partial(_validation_results, config, seed, data),
+        Watch(config, folder, data.validation, accelerator.is_main_process, progress),
         publisher,
-        progress,
     )
 
 

@@ -40,6 +40,8 @@ WRONG = [
     (["--data", "[]"], "data and seeds: expected at least one entry each"),
     (["--seeds", "[a]"], r"seeds\[0\]: expected int, got 'a'"),
     (["--seeds", "[1, 1]"], "seeds: expected every entry once"),
+    (["--trackers", "[tensorbord]"], "trackers: expected names of trackio, .*'tensorbord'; did you mean 'tensorboard'"),
+    (["--trackers", "[wandb, wandb]"], "trackers: expected every entry once"),
     (["--scheduler", "linaer"], "scheduler: expected one of linear, .*, got 'linaer'"),
     (["--learning_rate", "-1"], "learning_rate: expected a number > 0, got -1.0"),
     (["--warmup_ratio", "2"], r"warmup_ratio: expected a number in \[0, 1\], got 2.0"),

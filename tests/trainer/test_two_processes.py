@@ -14,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.trainer.tracked import expected_values, run_names, trackio_tables, trackio_values
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
 from trainer.train import train
@@ -86,3 +87,9 @@ def test_two_processes_go_on_where_they_were_killed(run_settings, tmp_path):
         load_file(tmp_path / "runs" / run / "seed-1" / BEST / "model.safetensors") for run in ("straight", "killed")
     )
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    for run in ("straight", "killed"):  # only the main process has a tracker, and the kill broke nothing in it
+        folder = tmp_path / "runs" / run / "seed-1"
+        assert len(run_names(folder)) == 1 and len(trackio_tables(folder)) == 2
+        expected, found = expected_values(folder), trackio_values(folder)
+        assert found.keys() == expected.keys()
+        assert all(found[key] == expected[key] for key in expected if "tokens" not in key[1])
