@@ -148,11 +148,15 @@ def _commit() -> str | None:
     return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if changed else "")
 
 
-def save_checkpoint(folder: Path, model, processor):
-    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment."""
+def save_checkpoint(folder: Path, model, processor, weights: dict | None = None):
+    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment.
+
+    Args:
+        weights: of a model that does not hold them all itself, see `trainer.sharding.whole_weights`.
+    """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    model.save_pretrained(partial, state_dict=weights)
     processor.save_pretrained(partial)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
     shutil.rmtree(outgoing, ignore_errors=True)

@@ -25,6 +25,7 @@ from trainer.batching import EpochBatches
 from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, UtteranceDataset
 from trainer.evaluation import predict, score
+from trainer.sharding import own_class, whole_weights
 from trainer.state import Progress, save_state
 from trainer.step import train_step
 
@@ -166,8 +167,10 @@ class Loop:
         is_best = progress.best is None or value > progress.best
         if is_best:
             progress.best, progress.best_step, progress.since_best = value, progress.step, 0
+            weights = whole_weights(self.accelerator, self.model)
             if self.accelerator.is_main_process:
-                save_checkpoint(self.folder / BEST, bare, self.processor)
+                with own_class(bare):
+                    save_checkpoint(self.folder / BEST, bare, self.processor, weights)
         else:
             progress.since_best += 1
         losses = {name: total / progress.steps for name, total in progress.totals.items()}

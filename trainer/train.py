@@ -24,6 +24,7 @@ from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, lab
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
+from trainer.sharding import check_sharding, load_models_whole, prepare
 from trainer.state import Progress, load_state
 
 
@@ -87,6 +88,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
         mixed_precision=config.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    check_sharding(accelerator, config)
+    load_models_whole()
     set_seed(seed)
     folder = run_folder(config, seed)
     samples = Indexed(data.train)
@@ -138,7 +141,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
     optimizer, scheduler = build_optimizer(model, config, steps)
     if config.compile:
         model = torch.compile(model, dynamic=True)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, optimizer = prepare(accelerator, config, model, optimizer)
     accelerator.register_for_checkpointing(scheduler)
     return Loop(
         config,
