@@ -51,6 +51,7 @@ def test_sharded_training_is_training(run_settings, tmp_path, launch_config):
     if launch_config.startswith("deepspeed"):
         pytest.importorskip("deepspeed")
     settings = {**run_settings, "log_every": 1, "max_grad_norm": 0.5, "gradient_accumulation": 2, "save_every": 2}
+    settings["eval_batch_size"] = 2  # so that generation ends at different lengths on the processes
     runs = [{**settings, "run": run, "batch_size": 4} for run in ("straight", "killed")]
     assert "going on from" in train_in_two(launch_config, tmp_path, *runs)
     straight, killed = (tmp_path / "runs" / run / "seed-1" for run in ("straight", "killed"))

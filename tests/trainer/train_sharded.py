@@ -6,10 +6,11 @@ that it would have on GPUs; everything else, of accelerate, torch and DeepSpeed,
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
 
 from trainer import train
 from trainer.loop import Loop
@@ -25,7 +26,9 @@ class ShardingAccelerator(Accelerator):
     """Shards by the plugin that the launcher described in the environment."""
 
     def __init__(self, **settings):
-        super().__init__(**settings)
+        # A process that waits for the others in vain must fail, not hang.
+        patience = InitProcessGroupKwargs(timeout=timedelta(seconds=60))
+        super().__init__(**{**settings, "kwargs_handlers": [*settings["kwargs_handlers"], patience]})
         if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
             self._use_deepspeed(settings["mixed_precision"])
         else:
