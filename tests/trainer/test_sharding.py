@@ -10,14 +10,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from torch.distributed.fsdp import CPUOffloadPolicy, StateDictType
 
 from modeling_unimse import UniMSEForConditionalGeneration
+from tests.conftest import tiny_model
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
+from trainer.data import load_split
+from trainer.evaluation import predict
 from trainer.sharding import check_sharding
 from trainer.train import train
 
@@ -51,7 +55,6 @@ def test_sharded_training_is_training(run_settings, tmp_path, launch_config):
     if launch_config.startswith("deepspeed"):
         pytest.importorskip("deepspeed")
     settings = {**run_settings, "log_every": 1, "max_grad_norm": 0.5, "gradient_accumulation": 2, "save_every": 2}
-    settings["eval_batch_size"] = 2  # so that generation ends at different lengths on the processes
     runs = [{**settings, "run": run, "batch_size": 4} for run in ("straight", "killed")]
     assert "going on from" in train_in_two(launch_config, tmp_path, *runs)
     straight, killed = (tmp_path / "runs" / run / "seed-1" for run in ("straight", "killed"))
@@ -78,6 +81,20 @@ def check_checkpoint(sharded: Path, whole: Path) -> None:
         assert configs[0][name] == configs[1][name]
     _, report = UniMSEForConditionalGeneration.from_pretrained(sharded, output_loading_info=True)
     assert not any(report.values()), report
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_generation_waits_for_the_other_processes_where_weights_are_spread(prepared, processor, monkeypatch, sharded):
+    """A process whose labels are shorter would else leave the others waiting for its parts."""
+    model, waits = tiny_model(), []
+    if sharded:
+        next(model.parameters()).ds_id = 0  # as ZeRO-3 marks them
+    generate = model.generate
+    monkeypatch.setattr(
+        model, "generate", lambda synced_gpus, **kwargs: waits.append(synced_gpus) or generate(**kwargs)
+    )
+    predict(model, processor, load_split(prepared, "validation"), Accelerator(), progress=False)
+    assert waits == [sharded] * 2
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
