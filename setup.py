@@ -19,6 +19,7 @@ TRAIN = [
     *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
     *("pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
 ]
+DEEPSPEED = ["deepspeed>=0.19"]
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.19"]
 SPACE = ["gradio>=6"]
@@ -63,6 +64,7 @@ setup(
         "faiss": FAISS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
+        "deepspeed": DEEPSPEED,
         "space": SPACE,
         "all": EVERYTHING,
         "test": [*EVERYTHING, *TEST],

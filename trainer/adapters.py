@@ -116,7 +116,8 @@ def merge_checkpoint(checkpoint: str | Path, out: Path, overwrite: bool = False)
 
 def parameter_count(model: nn.Module) -> int:
     """Parameters of a model; of modules that are trained whole beside an adapter, those that replace the old ones."""
-    return sum(value.numel() for name, value in model.named_parameters() if ".original_module." not in name)
+    own = (value for name, value in model.named_parameters() if ".original_module." not in name)
+    return sum(getattr(value, "ds_numel", value.numel()) for value in own)  # ds_numel: DeepSpeed holds a part of it
 
 
 def point_to_hub(adapter: Path, repo: str) -> None:

@@ -155,12 +155,17 @@ def _commit() -> str | None:
     return git("rev-parse", "HEAD").stdout.strip() + ("-dirty" if changed else "")
 
 
-def save_checkpoint(folder: Path, model, processor):
-    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment."""
+def save_checkpoint(folder: Path, model, processor, weights: dict | None = None):
+    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment.
+
+    Args:
+        weights: of a model that does not hold them all itself, see `trainer.sharding.whole_weights`.
+    """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     # Of a PeftModel the embeddings are the base's; asking the Hub whether they changed would be in vain.
-    model.save_pretrained(partial, **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {}))
+    extra = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(partial, state_dict=weights, **extra)
     processor.save_pretrained(partial)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
     shutil.rmtree(outgoing, ignore_errors=True)

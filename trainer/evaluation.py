@@ -25,6 +25,7 @@ from trainer.adapters import is_adapter, load_model, parameter_count
 from trainer.checkpointing import BEST, environment
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
 from trainer.results_file import SCHEMA_VERSION
+from trainer.sharding import gathered_root, is_sharded, load_models_whole
 
 _METRICS = Path(__file__).parent / "metrics"
 _DETAILS = ("per_class", "confusion", "reasons", "samples", "parse_failures", "out_of_set", "evaluated_non0")
@@ -43,7 +44,8 @@ def predict(
     """One row a sample, each exactly once however many processes take part.
 
     Args:
-        model: a `UniMSEForConditionalGeneration`, or an adapter around one, on the accelerator's device, not wrapped.
+        model: a `UniMSEForConditionalGeneration`, or an adapter around one, on the accelerator's device, not wrapped;
+            sharded by FSDP2 or ZeRO-3 or whole.
         datasets: by dataset name; the emotions of a benchmark are the only ones its samples can get.
         modalities: what the model may see besides text.
 
@@ -63,12 +65,13 @@ def predict(
             "logits_processor": processor.logits_processor(name),
             "max_new_tokens": processor.label_trie().max_length,
             "do_sample": False,
+            "synced_gpus": is_sharded(model),  # then every process must make as many forward passes as the others
         }
         labels = {}
         silent = not (progress and accelerator.is_main_process)
         for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
             inputs = {key: value for key, value in batch.items() if key != "sample_index"}
-            with accelerator.autocast():
+            with accelerator.autocast(), gathered_root(model):
                 ids = model.generate(**inputs, **generate)
             width = processor.label_trie().max_length + 1 - ids.shape[1]
             ids = torch.nn.functional.pad(ids, (0, width), value=processor.tokenizer.pad_token_id)
@@ -204,6 +207,7 @@ def evaluate_checkpoint(
     """
     checkpoint = find_checkpoint(checkpoint)
     accelerator = Accelerator()
+    load_models_whole()
     processor = UniMSEProcessor.from_pretrained(checkpoint)
     model = load_model(checkpoint).to(accelerator.device)
     training = training_of(model, checkpoint)

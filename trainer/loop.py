@@ -24,6 +24,7 @@ from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, UtteranceDataset
 from trainer.evaluation import predict, score
 from trainer.publishing import Publisher
+from trainer.sharding import own_class, whole_weights
 from trainer.state import Progress, save_state
 from trainer.step import train_step
 from trainer.watching import Watch
@@ -173,8 +174,10 @@ class Loop:
 
     def _save_weights(self, name: str, results: str, bare: torch.nn.Module, rows: list[dict]) -> None:
         """Model and processor, and what they score on the validation sets, into the run folder."""
+        weights = whole_weights(self.accelerator, self.model)
         if self.accelerator.is_main_process:
-            save_checkpoint(self.folder / name, bare, self.processor)
+            with own_class(bare):
+                save_checkpoint(self.folder / name, bare, self.processor, weights)
             write_json(self.folder / results, self.describe(bare, rows))
 
     def _publish(self, bare: torch.nn.Module, rows: list[dict]) -> None:

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 import torch
 from accelerate import Accelerator
 
+from trainer.sharding import plain
+
 LOSSES = ("loss", "task_loss", "audio_contrastive_loss", "visual_contrastive_loss")
 _NOT_FOR_THE_MODEL = ("sample_index",)
 
@@ -31,13 +33,15 @@ def train_step(
     terms: dict[str, torch.Tensor] = {}
     for place, batch in enumerate(batches):
         is_last = place == len(batches) - 1
+        accelerator.sync_gradients = is_last  # DeepSpeed updates within the backward pass where this is true
         with nullcontext() if is_last else accelerator.no_sync(model):
-            outputs = model(**{name: value for name, value in batch.items() if name not in _NOT_FOR_THE_MODEL})
+            with accelerator.autocast():
+                outputs = model(**{name: value for name, value in batch.items() if name not in _NOT_FOR_THE_MODEL})
             found = _loss_terms(outputs, tokens[place] * share, len(batches))
             accelerator.backward(found["loss"])
         for name, value in found.items():
             terms[name] = terms.get(name, 0.0) + value.detach()
-    norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+    norm = plain(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm), accelerator.device)
     optimizer.step()
     if not accelerator.optimizer_step_was_skipped:
         scheduler.step()

@@ -35,6 +35,7 @@ from trainer.evaluation import describe_data, predict, results_file, score, writ
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
 from trainer.publishing import Publisher
+from trainer.sharding import check_sharding, load_models_whole, prepare
 from trainer.state import Progress, load_state
 from trainer.uploads import pending
 from trainer.watching import Watch, check_trackers
@@ -103,6 +104,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
         mixed_precision=config.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    check_sharding(accelerator, config)
+    load_models_whole()
     set_seed(seed)
     folder = run_folder(config, seed)
     samples = Indexed(data.train)
@@ -166,7 +169,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
     optimizer, scheduler = build_optimizer(model, config, steps)
     if config.compile:
         model = torch.compile(model, dynamic=True)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, optimizer = prepare(accelerator, config, model, optimizer)
     accelerator.register_for_checkpointing(scheduler)
     return Loop(
         config,
