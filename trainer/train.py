@@ -96,7 +96,7 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     facts = {"processes": accelerator.num_processes, "training_data": describe_data(data.train)}
     state = open_run_folder(folder, config, {**environment(), **facts}, accelerator)
     began = time.monotonic()
-    loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
+    loop = make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
     if state is not None:
         loop.progress = load_state(state, accelerator)
     loop.run()
@@ -108,7 +108,7 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
 
-def _make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
+def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
     """Loader, optimizer and schedule for a model, and the loop around them."""
     lengths = samples.lengths() if config.length_bucketing else None
     batches = EpochBatches(
@@ -128,6 +128,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         batch_sampler=batches,
         collate_fn=collator,
         num_workers=config.data_workers,
+        persistent_workers=config.data_workers > 0,
         generator=torch.Generator(),  # its own: the loader must not move the generator of the layers
         pin_memory=accelerator.device.type == "cuda",
     )
