@@ -1,7 +1,7 @@
 """What the training loop costs beside the step itself: `trainer.loop.Loop` against a bare loop on the same batches.
 
     python -m benchmarks.training_overhead --size small --batch-size 8 --steps 10 --rounds 7 --workers 0 1 2
-    python -m benchmarks.training_overhead --config trainer/configs/sample_cpu.yaml --data data/mosi data/meld --epoch
+    python -m benchmarks.training_overhead --config trainer/configs/sample_cpu.yaml --data data/mosi --threads 1
 
 The bare loop has its batches in memory and does forward, backward, clipping, update and zeroing, nothing else. The real
 one is made as `trainer.train` makes it: it reads, augments and pads the samples, counts tokens, keeps the schedule,
