@@ -1,6 +1,6 @@
 """Training step of UniMSE against the T5 it wraps, on the same text, in one process.
 
-    python benchmarks/step_time.py --size small --batch-size 8 --rounds 7
+    python -m benchmarks.step_time --size small --batch-size 8 --rounds 7
 
 Steps alternate (T5, UniMSE, T5, ...), so that a busy machine slows both; the ratio of the medians is what counts.
 """
@@ -12,25 +12,8 @@ import time
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+from benchmarks.batches import SIZES, make_batch
 from modeling_unimse import UniMSEConfig, UniMSEForConditionalGeneration
-
-SIZES = {
-    "tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 4, "num_heads": 4},
-    "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
-    "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
-}
-
-
-def make_batch(rows: int, text: int, audio: int, visual: int, device) -> dict:
-    """Random inputs; targets of 10 tokens, as long as labels are."""
-    return {
-        "input_ids": torch.randint(3, 32_000, (rows, text), device=device),
-        "attention_mask": torch.ones(rows, text, dtype=torch.long, device=device),
-        "segment_ids": torch.randint(0, 2, (rows, text), device=device),
-        "audio_features": torch.randn(rows, audio, 64, device=device),
-        "visual_features": torch.randn(rows, visual, 64, device=device),
-        "labels": torch.randint(3, 32_000, (rows, 10), device=device),
-    }
 
 
 def timed_step(model, optimizer, batch: dict) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class UtteranceDataset(Dataset):
     ):
         self.fingerprint = fingerprint
         self.rows = table.remove_columns(list(FEATURE_COLUMNS)).to_list()
-        self.features = table.select_columns(list(_FEATURES)).with_format("arrow")
+        self.table = table.select_columns(list(_FEATURES)).with_format("arrow")
         self.universal_labels = universal_labels
         self.context_before, self.context_after = context_before, context_after
         self.context = self._contexts()
@@ -58,7 +58,7 @@ class UtteranceDataset(Dataset):
 
         A target is made when it is asked for: evaluation needs none, and may read data that have no labels yet.
         """
-        row, cells = self.rows[index], self.features[index]
+        row = self.rows[index]
         before, after = self.context[index]
         return {
             "id": row["id"],
@@ -66,8 +66,18 @@ class UtteranceDataset(Dataset):
             "context_before": before,
             "context_after": after,
             "label": partial(self._label, row),
-            **{name: feature_cells(cells[name])[0] for name in _FEATURES},
+            **{name: cells[index] for name, cells in self.features.items()},
         }
+
+    def __getstate__(self) -> dict:
+        """Without the views, which would be written out as arrays; the table is only named by its files."""
+        return {name: value for name, value in vars(self).items() if name != "features"}
+
+    @cached_property
+    def features(self) -> dict[str, list[np.ndarray | None]]:
+        """Feature name -> a view of each row's cell: asking `datasets` for one row costs more than all else in it."""
+        cells = self.table[:]
+        return {name: feature_cells(cells[name]) for name in _FEATURES}
 
     def _contexts(self) -> list[tuple[list[str], list[str]]]:
         dialogues: dict[str, list[int]] = {}

@@ -43,6 +43,8 @@ def check_sharding(accelerator: Accelerator, config: RunConfig) -> None:
                 )
         return
     kind, _ = _KINDS[accelerator.distributed_type]
+    if config.peft is not None:
+        raise ValueError(f"peft: does not go together with {kind}; an adapter needs no sharding, launch with ddp.yaml")
     if config.compile:
         raise ValueError(f"compile: does not go together with {kind}; pass --compile false")
     if config.mixed_precision == "fp16":

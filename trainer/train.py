@@ -123,23 +123,24 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
         save_checkpoint(folder / BASE, model, processor)
     model = add_adapter_to(model, config, folder / BASE)
     began = time.monotonic()
-    publisher = config.push_to_hub and Publisher(config, seed, folder, accelerator.is_main_process)
-    loop = _make_loop(config, seed, folder, accelerator, model, processor, samples, data, publisher, progress)
+    loop = make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
+    if config.push_to_hub is not None:
+        loop.publisher = Publisher(config, seed, folder, accelerator.is_main_process)
     if state is not None:
         loop.progress = load_state(state, accelerator)
     loop.run()
-    seconds = round(time.monotonic() - began, 1)
+    seconds, publisher = round(time.monotonic() - began, 1), loop.publisher
     accelerator.wait_for_everyone()
     del loop, model
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
     best = load_model(folder / BEST).to(accelerator.device)
     path = _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
-    if publisher:
+    if publisher is not None:
         publisher.finish()
     return path
 
 
-def _make_loop(config, seed, folder, accelerator, model, processor, samples, data, publisher, progress) -> Loop:
+def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
     """Loader, optimizer and schedule for a model, and the loop around them."""
     lengths = samples.lengths() if config.length_bucketing else None
     batches = EpochBatches(
@@ -159,6 +160,7 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         batch_sampler=batches,
         collate_fn=collator,
         num_workers=config.data_workers,
+        persistent_workers=config.data_workers > 0,
         generator=torch.Generator(),  # its own: the loader must not move the generator of the layers
         pin_memory=accelerator.device.type == "cuda",
     )
@@ -186,7 +188,6 @@ def _make_loop(config, seed, folder, accelerator, model, processor, samples, dat
         Progress(),
         partial(_validation_results, config, seed, data),
         Watch(config, folder, data.validation, accelerator.is_main_process, progress),
-        publisher,
     )
 
 

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,17 @@ def test_context_stays_in_its_dialogue_and_split(prepared):
     assert all(row["split"] == "test" for row in other.rows)
     test_texts = {row["text"] for row in other.rows}
     assert all(set(other[i]["context_before"] + other[i]["context_after"]) <= test_texts for i in range(len(other)))
+
+
+def test_a_pickled_dataset_reads_the_same_features_and_carries_none(prepared):
+    data = load_split(prepared, "train")["meld"]
+    expected = [data[index] for index in range(len(data))]
+    again = pickle.loads(pickle.dumps(data))
+    assert "features" not in vars(again)
+    for index, sample in enumerate(expected):
+        for name in ("audio_features", "visual_features"):
+            np.testing.assert_equal(again[index][name], sample[name])
+    assert [sample["visual_features"] is None for sample in expected[:4]] == [False, False, False, True]
 
 
 def test_targets_are_universal_or_native(prepared):
