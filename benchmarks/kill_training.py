@@ -1,11 +1,12 @@
 """A training runs straight through, then again with SIGKILL at many moments; it must end as if nothing had happened.
 
-    python -m benchmarks.kill_training --kills 10 --moments random,state,best --processes 2
+    python -m benchmarks.kill_training --kills 10 --moments random,state,best,push --processes 2
 
 Every kill takes all processes of a run at once, and the same command is given again. `random` is a moment of the wall
 time that the straight run had its folder open; `state` and `best` lie inside the writing of a training state or of the
-best checkpoint. Afterwards the files of both best checkpoints and the predictions are compared byte by byte, the logs
-line by line but for speeds, and the metrics. Exit code 1 if anything differs.
+best checkpoint, `push` inside an upload: the run pushes to a local Hub that takes its time, the straight one does not.
+Afterwards the files of both best checkpoints and the predictions are compared byte by byte, the logs line by line but
+for speeds, and the metrics; every checkpoint must have arrived. Exit code 1 if anything differs.
 
 The run is a tiny model on the embedded sample, with all that is random switched on.
 """
@@ -20,6 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +53,8 @@ SETTINGS = {
     "log_every": 1,
 }
 # What stands in the run folder while a write goes on. A further kind of moment is a line here, and one in `plan`.
-WRITES = {"state": "state-*.partial", "best": "checkpoint-best.partial"}
+WRITES = {"state": "state-*.partial", "best": "checkpoint-best.partial", "push": "pending/*.json"}
+REPO, TOKEN, HUB_DELAY = "tester/killed", "hf_test", 0.3  # seconds the local Hub takes for each answer
 MOMENTS = ("random", *WRITES)
 POLL = 0.001
 
@@ -60,8 +65,8 @@ class Moment:
 
     Args:
         step: it has logged this step.
-        delay: seconds after that; step 0: after its start. Of `random` only.
-        kind: of `MOMENTS`; all but `random` then wait for a write.
+        delay: seconds after that and, for all kinds but `random`, after the write has begun; step 0: after its start.
+        kind: of `MOMENTS`; all but `random` wait for a write.
     """
 
     step: int
@@ -134,10 +139,33 @@ def write_data(folder: Path) -> list[str]:
     return [str(folder / name) for name in DATASETS]
 
 
-def start(config: Path, processes: int) -> Run:
+@contextmanager
+def local_hub(folder: Path) -> Iterator[dict[str, str]]:
+    """A local Hub in a process of its own; the variables with which others use it."""
+    command = [sys.executable, "-m", "tests.hub_server", "--delay", str(HUB_DELAY)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().strip()
+        yield {
+            **{"HF_ENDPOINT": address, "HF_TOKEN": TOKEN, "HF_HOME": str(folder / "home")},
+            **{"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def tags(address: str) -> set[str]:
+    """The tags of the repository that the run pushes to."""
+    request = urllib.request.Request(f"{address}/api/models/{REPO}/refs", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request) as answer:
+        return {tag["name"] for tag in json.load(answer)["tags"]}
+
+
+def start(config: Path, processes: int, hub: dict[str, str]) -> Run:
     """One training by the command that a user would give."""
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    environment["HF_DATASETS_CACHE"] = str(config.parent / "cache")
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **hub}
+    environment.update(HF_DATASETS_CACHE=str(config.parent / "cache"), TRACKIO_DIR=str(config.parent / "trackio"))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "trainer.train", str(config)]
     out, began = config.with_suffix(".out"), time.time_ns()
@@ -158,7 +186,7 @@ def run_folder(config: Path) -> Path:
 
 def straight_run(config: Path, processes: int) -> list[tuple[float, int]]:
     """Run to the end; returns when, in seconds after its start, the folder was there (step 0) and each step logged."""
-    run, began, timeline = start(config, processes), time.monotonic(), []
+    run, began, timeline = start(config, processes, {}), time.monotonic(), []
     while run.process.poll() is None:
         step = run.logged_step()
         if run.is_new(run.folder / "config.yaml") and (not timeline or step > timeline[-1][1]):
@@ -175,6 +203,7 @@ def plan(kinds: list[str], timeline: list[tuple[float, int]], folder: Path, rng:
     steps = {
         "state": [line["step"] for line in lines if line["step"] % SAVE_EVERY == 0],
         "best": [line["step"] for line in lines if line.get("best")],
+        "push": [line["step"] for line in lines if "metrics" in line],
     }
     moments = []
     for kind in kinds:
@@ -183,7 +212,8 @@ def plan(kinds: list[str], timeline: list[tuple[float, int]], folder: Path, rng:
             since, step = max(entry for entry in timeline if entry[0] <= at)
             moments.append(Moment(step, at - since if step else at, kind))
         else:
-            moments.append(Moment(rng.choice(steps[kind]), 0.0, kind))
+            # An upload takes a while: in its middle, not only at its beginning.
+            moments.append(Moment(rng.choice(steps[kind]), rng.uniform(0, 1) if kind == "push" else 0.0, kind))
     return sorted(moments)
 
 
@@ -192,10 +222,10 @@ def wait_for(run: Run, moment: Moment) -> None:
     while run.logged_step() < moment.step:
         run.stop_unless_alive()
         time.sleep(POLL)
-    time.sleep(moment.delay)
     while moment.kind in WRITES and not writing(run, moment.kind):
         run.stop_unless_alive()
         time.sleep(POLL / 5)
+    time.sleep(moment.delay)
     run.stop_unless_alive()
 
 
@@ -204,20 +234,21 @@ def writing(run: Run, kind: str) -> str | None:
     return next((path.name for path in run.folder.glob(WRITES[kind]) if run.is_new(path)), None)
 
 
-def killed_run(config: Path, processes: int, moments: list[Moment]) -> None:
+def killed_run(config: Path, processes: int, moments: list[Moment], hub: dict[str, str]) -> None:
     """Kill at every moment, then let the run end; prints a line a kill. A write that was missed is tried again."""
     print("| kill | moment | went on from | step reached | inside the writing of |\n|---|---|---|---|---|")
     rest, kill = list(moments), 0
     while rest:
         moment, kill = rest[0], kill + 1
-        run = start(config, processes)
+        run = start(config, processes, hub)
         wait_for(run, moment)
         run.kill()
-        cut = next(filter(None, (writing(run, kind) for kind in WRITES)), None)
+        cut = [name for name in (writing(run, kind) for kind in WRITES) if name]
         if moment.kind == "random" or cut:
             rest.pop(0)
-        print(f"| {kill} | {moment.kind} | {run.went_on_from()} | {run.logged_step()} | {cut or ''} |", flush=True)
-    run = start(config, processes)
+        shown = f"{run.went_on_from()} | {run.logged_step()} | {', '.join(cut)}"
+        print(f"| {kill} | {moment.kind} | {shown} |", flush=True)
+    run = start(config, processes, hub)
     if run.process.wait():
         raise RuntimeError(f"the last run failed:\n{run.out.read_text(encoding='utf-8')[-2000:]}")
     print(f"| none | the end | {run.went_on_from()} | {run.logged_step()} | |")
@@ -240,7 +271,7 @@ def same_files(first: Path, second: Path) -> bool:
     )
 
 
-def compare(straight: Path, killed: Path) -> bool:
+def compare(straight: Path, killed: Path, hub: dict[str, str]) -> bool:
     """Prints what is the same; whether everything is."""
     metrics = [json.loads((folder / "results.json").read_text())["metrics"] for folder in (straight, killed)]
     left = [path.name for ending in ("partial", "outgoing") for path in killed.glob(f"*.{ending}")]
@@ -254,6 +285,9 @@ def compare(straight: Path, killed: Path) -> bool:
         f"metrics of the results, {len(metrics[0])}": metrics[0] == metrics[1],
         "nothing half written left": not left,
     }
+    if hub:
+        wanted = {f"step-{line['step']}" for line in read_log(straight) if "metrics" in line} | {"final"}
+        found[f"tags on the Hub, {len(wanted)}"] = tags(hub["HF_ENDPOINT"]) == wanted
     print()
     for name, same in found.items():
         print(f"{name}: {'yes' if same else 'NO'}")
@@ -262,20 +296,24 @@ def compare(straight: Path, killed: Path) -> bool:
 
 def benchmark(options: argparse.Namespace) -> int:
     rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as name:
+    push = "push" in options.moments[: options.kills]
+    with tempfile.TemporaryDirectory() as name, local_hub(Path(name)) if push else nullcontext({}) as hub:
         folder = Path(name)
         data, configs = write_data(folder / "data"), {}
         for run in ("straight", "killed"):
             configs[run] = folder / f"{run}.yaml"
-            configs[run].write_text(yaml.safe_dump({**SETTINGS, "data": data, "output_dir": str(folder / run)}))
+            settings = {**SETTINGS, "data": data, "output_dir": str(folder / run)}
+            if push and run == "killed":
+                settings["push_to_hub"] = {"repo": REPO, "only_best": False}
+            configs[run].write_text(yaml.safe_dump(settings))
         timeline = straight_run(configs["straight"], options.processes)
         opened, ended = timeline[0][0], timeline[-1][0]
         print(f"{options.processes} processes, seed {options.seed}; straight run: {timeline[-1][1]} steps, folder open")
         print(f"after {opened:.1f} s, last step after {ended:.1f} s\n")
         kinds = [options.moments[kill % len(options.moments)] for kill in range(options.kills)]
         straight, killed = (run_folder(configs[run]) for run in ("straight", "killed"))
-        killed_run(configs["killed"], options.processes, plan(kinds, timeline, straight, rng))
-        return 0 if compare(straight, killed) else 1
+        killed_run(configs["killed"], options.processes, plan(kinds, timeline, straight, rng), hub)
+        return 0 if compare(straight, killed, hub) else 1
 
 
 def _moments(text: str) -> list[str]:

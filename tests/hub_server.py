@@ -161,7 +161,10 @@ def run_client(hub: HubServer, code: str, home: Path, token: str | None = TOKEN)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hub_server", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="0 = any that is free")
-    hub = HubServer(parser.parse_args().port)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    options = parser.parse_args()
+    hub = HubServer(options.port)
+    hub.delay = options.delay
     print(hub.url, flush=True)
     try:
         hub.serve()
