@@ -34,7 +34,8 @@ def resolve_folder(source: Path | str) -> Path:
         return Path(snapshot_download(match[1], repo_type="dataset", revision=match[2]))
     except (OSError, ValueError, HTTPError) as error:
         raise FileNotFoundError(
-            f"{source}: no such folder here, and no dataset of that name could be read from the Hub ({_line(error)})"
+            f"{source}: no such folder here, and no dataset of that name could be read from the Hub "
+            f"({error_line(error)})"
         ) from error
 
 
@@ -46,7 +47,7 @@ def check_repo_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise ValueError(f"{repo}: expected owner/name of a Hub repository ({_line(error)})") from error
+        raise ValueError(f"{repo}: expected owner/name of a Hub repository ({error_line(error)})") from error
     if repo.count("/") != 1:
         raise ValueError(f"{repo}: expected owner/name of a Hub repository")
 
@@ -92,7 +93,7 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
         api.create_tag(repo, tag=f"v{version}", repo_type="dataset", exist_ok=True)
     except (OSError, ValueError, HTTPError) as error:
         raise ValueError(
-            f"{repo}: could not be pushed to; {folder} is whole and can be pushed again ({_line(error)})"
+            f"{repo}: could not be pushed to; {folder} is whole and can be pushed again ({error_line(error)})"
         ) from error
     return {"repo": repo, "version": version, "commit": str(commit.commit_url)}
 
@@ -144,6 +145,6 @@ def _write_version(card: Path, version: str) -> None:
     aside.replace(card)
 
 
-def _line(error: Exception) -> str:
-    """The message of an error on one line."""
+def error_line(error: Exception) -> str:
+    """The message of an error on one line, its type where it has none."""
     return " ".join(str(error).split())[:300] or type(error).__name__

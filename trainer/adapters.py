@@ -42,7 +42,7 @@ def add_adapter(model: UniMSEForConditionalGeneration, settings: Mapping, base: 
         config.exclude_modules = "|".join(rf"{re.escape(name)}(\..*)?" for name in own)  # one regular expression
     try:
         return get_peft_model(model, config)
-    except ValueError as error:  # such as target_modules that the model does not have
+    except (TypeError, ValueError) as error:  # such as target_modules that the model does not have
         raise ValueError(f"peft: {' '.join(str(error).split())}") from error
 
 
@@ -65,8 +65,9 @@ def load_model(checkpoint: str | Path) -> nn.Module:
     """A saved model: `UniMSEForConditionalGeneration`, or a `PeftModel` around one where the checkpoint is an adapter.
 
     Args:
-        checkpoint: folder or Hub name. The base of an adapter is the `base` folder beside it, where there is one (run
-            folders can be moved), else what its configuration names.
+        checkpoint: folder or Hub name. The base of an adapter in a run folder is the `base` beside it, since these
+            are moved (peft itself reads the absolute path in the adapter's configuration); elsewhere it is what that
+            names.
 
     Raises:
         OSError: no checkpoint there.
@@ -76,7 +77,7 @@ def load_model(checkpoint: str | Path) -> nn.Module:
     from peft import AutoPeftModelForSeq2SeqLM, PeftModel
 
     beside = Path(checkpoint).parent / BASE
-    if Path(checkpoint).is_dir() and beside.is_dir():
+    if beside.is_dir() and (beside.parent / "environment.json").is_file():  # a run folder
         return PeftModel.from_pretrained(UniMSEForConditionalGeneration.from_pretrained(beside), checkpoint)
     return AutoPeftModelForSeq2SeqLM.from_pretrained(str(checkpoint))
 
@@ -110,6 +111,8 @@ def merge_checkpoint(checkpoint: str | Path, out: Path, overwrite: bool = False)
         raise ValueError(f"{checkpoint}: expected an adapter ({_CONFIG_FILE}); it is a whole model, nothing to merge")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out}: exists; name another folder or pass --overwrite")
+    if out.exists() and not (out / "config.json").is_file():
+        raise FileExistsError(f"{out}: exists and is no model folder; name another folder")
     save_checkpoint(out, merged(load_model(checkpoint)), UniMSEProcessor.from_pretrained(checkpoint))
     return out
 

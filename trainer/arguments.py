@@ -1,7 +1,6 @@
 """The one description of a run: a YAML file, with any field overridden on the command line."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from modeling_unimse.configuration_unimse import UniMSEConfig
 from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
 from trainer.augmentation import Augmentation
 from trainer.batching import Mixing
+from trainer.fields import check_fields, nearest
 from trainer.peft_settings import adapter_config
 from trainer.uploads import PushSettings
 
@@ -138,9 +138,7 @@ class RunConfig:
                 raise ValueError(f"modalities: expected names of {', '.join(MODALITIES)}, got {name!r}")
         for name in self.trackers:
             if name not in TRACKERS:
-                near = difflib.get_close_matches(name, TRACKERS, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"trackers: expected names of {', '.join(TRACKERS)}, got {name!r}{hint}")
+                raise ValueError(f"trackers: expected a known name, got {name!r}{nearest(name, TRACKERS)}")
         for name in ("seeds", "modalities", "data", "feature_sets", "trackers"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name}: expected every entry once, got {getattr(self, name)}")
@@ -157,10 +155,14 @@ class RunConfig:
     def _check_model(self):
         """Fields that the run sets for model and processor alike must not be set for the model alone."""
         known = {item.name for item in dataclasses.fields(UniMSEConfig)}
+        check_fields(self.model, known, "model")
         for name in self.model:
-            _check_known(f"model.{name}", name in known, known, name)
             if name in ("emotions", "context_before", "context_after"):
                 raise ValueError(f"model.{name}: set {name} at the top level, where the processor reads it too")
+        settings = dict(self.model)
+        if self.backbone is not None and "text_config" not in settings:
+            settings.pop("fusion_layers", None)  # which layers there are, the backbone will tell
+        UniMSEConfig(**settings)
 
     def _check_peft(self):
         adapter_config(self.peft)
@@ -185,8 +187,8 @@ class RunConfig:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {getattr(self, name)}")
         if self.data_workers < 0:
             raise ValueError(f"data_workers: expected a whole number >= 0, got {self.data_workers}")
-        for name, value in self.modality_dropout.items():
-            _check_known(f"modality_dropout.{name}", name in MODALITIES, MODALITIES, name)
+        check_fields(self.modality_dropout, MODALITIES, "modality_dropout")
+        for value in self.modality_dropout.values():
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ValueError(f"modality_dropout: expected a number in [0, 1), got {value!r}")
         if self.resume not in ("auto", "never"):
@@ -216,13 +218,13 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunCo
         *parents, last = name.split(".")
         target = values
         for parent in parents:
-            target = target.setdefault(parent, {})
+            if target.get(parent) is None:
+                target[parent] = {}
+            target = target[parent]
             if not isinstance(target, dict):
                 raise ValueError(f"--{name}: {parent!r} has no fields of its own")
         target[last] = value
-    known = [item.name for item in dataclasses.fields(RunConfig)]
-    for name in values:
-        _check_known(name, name in known, known, name)
+    check_fields(values, (item.name for item in dataclasses.fields(RunConfig)))
     if "data" not in values:
         raise ValueError(f"{path}: field 'data' is missing: name the prepared dataset folders")
     return RunConfig(**values)
@@ -239,6 +241,9 @@ def _read_fields(path: Path, parent: str | None = None, children: tuple[Path, ..
         raise ValueError(f"{path}: extends itself ({' <- '.join(map(str, children))})")
     values = _read_mapping(path)
     own = values.pop("extends", None)
+    for given in (parent, own):
+        if not isinstance(given, str | None):
+            raise ValueError(f"{path}: extends: expected the path of a config file, got {given!r}")
     if parent is None and own is None:
         return values
     inherited = _read_fields(Path(parent or path.parent / own), children=(*children, path.resolve()))
@@ -281,13 +286,6 @@ def _parse_overrides(arguments: typing.Sequence[str]) -> list[tuple[str, object]
         name = name.replace("-", "_")
         pairs.append((_SHORT.get(name, name), yaml.safe_load(text)))
     return pairs
-
-
-def _check_known(shown: str, is_known: bool, known: typing.Iterable[str], name: str):
-    if not is_known:
-        near = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown field {shown!r}{hint}")
 
 
 def _checked(name: str, kind, value):

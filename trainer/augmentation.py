@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from trainer.fields import check_fields
+
 
 @dataclass
 class Augmentation:
@@ -30,10 +32,8 @@ class Augmentation:
 
     @classmethod
     def from_settings(cls, settings: dict) -> "Augmentation":
-        known = [item.name for item in fields(cls)]
+        check_fields(settings, (item.name for item in fields(cls)), "augmentation")
         for name, value in settings.items():
-            if name not in known:
-                raise ValueError(f"augmentation: expected fields of {', '.join(known)}, got {name!r}")
             if not isinstance(value, (int, float)) or value < 0:
                 raise ValueError(f"augmentation.{name}: expected a number >= 0, got {value!r}")
         return cls(**settings)

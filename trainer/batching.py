@@ -5,10 +5,12 @@ those of one process with N*B, and a run that is resumed goes on at any batch wi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+
+from trainer.fields import check_fields
 
 MIXINGS = ("size", "temperature", "weights")
 _BUCKET = 32  # global batches whose samples are sorted by length together
@@ -41,9 +43,7 @@ class Mixing:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Mixing":
         """Raises a `ValueError` for unknown fields and values out of range."""
-        unknown = sorted(set(settings) - {"by", "temperature", "weights"})
-        if unknown:
-            raise ValueError(f"mixing: expected fields of by, temperature, weights, got {unknown[0]!r}")
+        check_fields(settings, (item.name for item in fields(cls)), "mixing")
         mixing = cls(**settings)
         if mixing.by not in MIXINGS:
             raise ValueError(f"mixing.by: expected one of {', '.join(MIXINGS)}, got {mixing.by!r}")

@@ -2,14 +2,16 @@
 
 runs/<run>/seed-<seed>/
     config.yaml              the resolved configuration
-    environment.json         command, commit, versions, number of processes, training data
+    environment.json         command, commit, versions, seed, number of processes, fingerprints of the data; the same of
+                             each time that the run was resumed
     log.jsonl                a line every few steps: loss terms, rates, speed; and one a validation: metrics
     base/                    with `peft`: the model that the adapter stands on (trainer/adapters.py)
     trackers.json            the run's name in trackers; tensorboard/ and wandb/ hold theirs (trainer/watching.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
-    validation.json          its validation results, in the form of results.json
-    pending/                 with `push_to_hub`: what the Hub does not have yet (trainer/uploads.py)
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
+    validation.json          its validation results, in the form of results.json
+    pending/ pushed.json     with `push_to_hub`: what the Hub does not have yet, and what it has (trainer/uploads.py)
+    bad-batch-<process>.json the samples at which a loss was no number
     predictions.parquet      test predictions, one row a sample
     results.json             test metrics with protocol, seed and data (see trainer/evaluation.py)
 """
@@ -21,6 +23,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,8 +75,18 @@ def open_run_folder(folder: Path, config: RunConfig, facts: dict, accelerator) -
         state = _resumable(folder, config)
         if state is None:
             _start_run_folder(folder, config, facts)
+        else:
+            _note_resumption(folder, state, facts)
     found = broadcast_object_list([state])
     return found[0]
+
+
+def _note_resumption(folder: Path, state: Path, facts: dict) -> None:
+    """Who went on with the run: another commit or version may have."""
+    path = folder / "environment.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["resumed"] = [*content.get("resumed", []), {"from": state.name, **facts}]
+    write_json(path, content)
 
 
 def changed_fields(folder: Path, config: RunConfig) -> list[str]:
@@ -142,6 +155,7 @@ def environment() -> dict:
     }
 
 
+@cache
 def _commit() -> str | None:
     """The commit of this file's checkout, `-dirty` with uncommitted changes; `None` where git does not track it."""
 

@@ -2,228 +2,15 @@
 
 import argparse
 import inspect
-import json
 import sys
-from itertools import takewhile
 from pathlib import Path
+
+from trainer import commands as run
 
 BENCHMARKS = ("mosi", "mosei", "meld", "iemocap", "custom")
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 _DATA_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: files that are missing or in the way
 _LONGEST_MESSAGE = 1000  # characters
-
-
-def _sample(options) -> None:
-    from dataset_scripts.sample import write_sample
-
-    summary = write_sample(options.out, seed=options.seed)
-    print(f"{options.out}: {summary['bytes'] / 2**20:.1f} MiB, {_count(summary['utterances'])} utterances")
-    print("its faces are drawn, no detector finds them: prepare it with --visual-extractor frozen-conv")
-
-
-def _count(utterances: dict) -> int:
-    return sum(sum(splits.values()) for splits in utterances.values())
-
-
-def _prepare(options) -> None:
-    from dataset_scripts.hub import check_repo_name
-    from dataset_scripts.prepare import prepare_dataset
-
-    if options.push_to_hub:
-        check_repo_name(options.push_to_hub)
-    report = prepare_dataset(
-        options.benchmark,
-        options.source,
-        options.out,
-        extractor=options.visual_extractor,
-        features=[name for name in options.features.split(",") if name != "none"],
-        feature_sets=None if options.feature_sets is None else [*filter(None, options.feature_sets.split(","))],
-        overwrite=options.overwrite,
-        on_bad_clip=options.on_bad_clip,
-        workers=options.workers,
-        restart=options.restart,
-        **_loader_options(options),
-    )
-    if report is None:  # another process of a distributed run writes and reports
-        return
-    _print_report(options.out, report)
-    if options.push_to_hub:
-        _push_dataset(options.out, options.push_to_hub, options.public)
-
-
-def _loader_options(options) -> dict:
-    """What only some loaders take, and only where it was given."""
-    given = {
-        "format": options.format,
-        "name": options.name,
-        "emotion_map": dict(options.emotion_map),
-        "emotion_polarity": dict(options.emotion_polarity),
-    }
-    return {name: value for name, value in given.items() if value}
-
-
-def _print_report(out: Path, report: dict) -> None:
-    rows = ", ".join(f"{name} {split['rows']}" for name, split in report["splits"].items())
-    print(f"{out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
-    for name, facts in report["feature_sets"].items():
-        widths = [f"{modality} {spec['size']}" for modality, spec in facts["specs"].items() if spec]
-        print(f"  feature set {name}: {', '.join(widths) or 'text and labels only'}")
-    for line in report["explanation"]:
-        print(f"  {line}")
-    for reason, facts in report["skipped"].items():
-        print(f"  left out: {facts['count']} rows, {reason}, first {facts['first']}")
-    for modality, problems in report["clips"].items():
-        for reason, facts in problems.items():
-            print(f"  {modality}: {facts['count']} clips {reason}, first {facts['first']}")
-
-
-def _push(options) -> None:
-    from trainer.push import is_model_folder, is_run_folder, planned_files, push_model, push_run
-
-    if options.dry_run:
-        from dataset_scripts.hub import files_to_push
-
-        is_model = is_run_folder(options.folder) or is_model_folder(options.folder)
-        planned = (
-            planned_files(options.folder, options.repo) if is_model else [(options.repo, files_to_push(options.folder))]
-        )
-        for title, files in planned:
-            _print_files(title, files)
-    elif is_run_folder(options.folder):
-        for address in push_run(options.folder, options.repo, private=not options.public):
-            print(f"{options.folder} -> {address}")
-    elif is_model_folder(options.folder):
-        print(f"{options.folder} -> {push_model(options.folder, options.repo, private=not options.public)}")
-    else:
-        _push_dataset(options.folder, options.repo, options.public)
-
-
-def _print_files(title: str, files: list[tuple[str, int]]) -> None:
-    print(f"{title}: {len(files)} files, {sum(size for _, size in files) / 2**20:.1f} MiB")
-    for name, size in files:
-        print(f"  {size:12,}  {name}")
-
-
-def _push_dataset(folder: Path, repo: str, public: bool) -> None:
-    from dataset_scripts.hub import push_prepared
-
-    pushed = push_prepared(folder, repo, private=not public)
-    print(f"{folder} -> {pushed['repo']}, version {pushed['version']}: {pushed['commit']}")
-
-
-def _label(options) -> None:
-    from dataset_scripts.text_embedders import embedder_by_name
-    from dataset_scripts.universal_labels import label_datasets
-
-    report = label_datasets(
-        options.data,
-        embedder_by_name(options.embedder, options.pooling),
-        leaky_donors=options.leaky_donors,
-        per_dataset_emotions=options.per_dataset_emotions,
-        search=options.search,
-    )
-    print(
-        f"universal labels by {report['embedder']} for {', '.join(map(str, options.data))}; "
-        "to look at in each: labels.png, label-pairs.md, labels.json"
-    )
-
-
-def _train(options) -> None:
-    from accelerate import PartialState
-
-    from trainer.arguments import load_config
-    from trainer.summary import write_summary
-    from trainer.train import train
-
-    words = [word for word in options.overrides if word != "--debug"]
-    options.debug = options.debug or len(words) < len(options.overrides)
-    files = [options.config, *takewhile(lambda word: not word.startswith("--"), words)]
-    configs = [load_config(file, words[len(files) - 1 :]) for file in files]
-    _check_names(configs)
-    _quiet_libraries()
-    paths = []
-    for config in configs:
-        found = train(config)
-        if PartialState().is_main_process:
-            _print_results(config, found)
-            write_summary(found, Path(config.output_dir) / config.run)
-        paths += found
-    if len(paths) > 1 and PartialState().is_main_process:
-        folder = Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
-        print(f"\n{write_summary(paths, folder)}\n{folder / 'summary.md'}")
-
-
-def _check_names(configs) -> None:
-    """Refuses two configs of one name before anything starts: they would be one run."""
-    names = [(config.output_dir, config.run) for config in configs]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"run {twice[1]!r} stands in two configs; give each a name of its own (field run)")
-
-
-def _print_results(config, paths: list[Path]) -> None:
-    for path in paths:
-        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-        shown = {name: value for name, value in metrics.items() if name == config.metric or name == "parse_failures"}
-        print(f"{path}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items() if value is not None)}")
-
-
-def _quiet_libraries() -> None:
-    """One progress bar, ours, instead of one for every file the libraries touch."""
-    import datasets
-    from transformers.utils import logging
-
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
-
-
-def _evaluate(options) -> None:
-    from trainer.checkpointing import write_json
-    from trainer.evaluation import evaluate_checkpoint, write_predictions
-
-    _quiet_libraries()
-    modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
-    rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(options.out.with_suffix(".parquet"), rows)
-    write_json(options.out, results)
-    for name, value in results["metrics"].items():
-        print(f"{name:28} {'-' if value is None else f'{value:.4f}' if isinstance(value, float) else value}")
-    print(options.out)
-
-
-def _leaderboard(options) -> None:
-    from trainer.leaderboard import write_leaderboard
-
-    for path in write_leaderboard(options.results, options.out):
-        print(path)
-
-
-def _predict(options) -> None:
-    from trainer.prediction import predict_clip
-
-    label = predict_clip(options.model, options.text, options.clip, options.visual_extractor)
-    print(json.dumps(label) if options.json else label["label"])
-
-
-def _publish(options) -> None:
-    from trainer.hub import publish_folder
-
-    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
-
-
-def _merge(options) -> None:
-    from trainer.adapters import merge_checkpoint
-    from trainer.evaluation import find_checkpoint
-
-    print(merge_checkpoint(find_checkpoint(options.adapter), options.out, options.overwrite))
-
-
-def _demo(options) -> None:
-    from trainer.demo import run_demo
-
-    _quiet_libraries()
-    run_demo(options.out)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -235,7 +22,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _add_data_commands(commands):
     sample = commands.add(
-        "sample", _sample, "write the embedded sample: four small benchmarks in their own layouts", "raw"
+        "sample", run.sample, "write the embedded sample: four small benchmarks in their own layouts", "raw"
     )
     sample.add_argument("out", type=Path, help="folder to make")
     sample.add_argument("--seed", type=int, default=0)
@@ -243,7 +30,7 @@ def _add_data_commands(commands):
     _add_prepare_command(commands)
 
     label = commands.add(
-        "label", _label, "universal labels from donors, over all folders together", "data/mosi data/meld"
+        "label", run.label, "universal labels from donors, over all folders together", "data/mosi data/meld"
     )
     label.add_argument("data", type=Path, nargs="+", help="prepared folders")
     label.add_argument(
@@ -265,7 +52,7 @@ def _add_data_commands(commands):
 
 def _add_prepare_command(commands):
     example = "meld downloads/MELD.Raw data/meld --push-to-hub me/meld-unimse"
-    prepare = commands.add("prepare", _prepare, "raw dataset, in any of its forms -> prepared dataset", example)
+    prepare = commands.add("prepare", run.prepare, "raw dataset, in any of its forms -> prepared dataset", example)
     prepare.add_argument("benchmark", choices=BENCHMARKS)
     prepare.add_argument(
         "source", help="raw folder, a pickle or manifest, or owner/name of a Hub dataset with raw files"
@@ -306,13 +93,13 @@ def _add_prepare_command(commands):
 
 def _add_model_commands(commands):
     example = "trainer/configs/sample_cpu.yaml --seeds [1,2,3]"
-    train = commands.add("train", _train, "train; any field of the config can follow as --field value", example)
+    train = commands.add("train", run.train, "train; any field of the config can follow as --field value", example)
     train.add_argument("-h", "--help", action=_HelpWithFields, help="show this and every field of a config")
     train.add_argument("config", type=Path, help="YAML file; of several, each is run, and one table made of all")
     train.add_argument("overrides", nargs=argparse.REMAINDER, help="--field value ...")
 
     example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
-    evaluate = commands.add("evaluate", _evaluate, "score a checkpoint on prepared datasets", example)
+    evaluate = commands.add("evaluate", run.evaluate, "score a checkpoint on prepared datasets", example)
     evaluate.add_argument("model", help="folder or Hub name")
     evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
     evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions go beside it as Parquet")
@@ -321,13 +108,13 @@ def _add_model_commands(commands):
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
-        "leaderboard", _leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+        "leaderboard", run.leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
     )
     board.add_argument("results", type=Path, nargs="+")
     board.add_argument("--out", type=Path, required=True)
 
     example = 'published --text "I cannot believe it!" clip.mp4'
-    predict = commands.add("predict", _predict, "the label of one utterance", example)
+    predict = commands.add("predict", run.predict, "the label of one utterance", example)
     predict.add_argument("model", help="folder or Hub name")
     predict.add_argument("clip", nargs="?", type=Path, help="audio or video file")
     predict.add_argument("--text", default="", help="what is said")
@@ -335,14 +122,14 @@ def _add_model_commands(commands):
     predict.add_argument("--json", action="store_true")
 
     publish = commands.add(
-        "publish", _publish, "lay out a finished run as a model repository", "runs/sample_cpu/seed-1 published"
+        "publish", run.publish, "lay out a finished run as a model repository", "runs/sample_cpu/seed-1 published"
     )
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     example = "runs/lora_base_all/seed-1 merged"
-    merge = commands.add("merge", _merge, "an adapter and its base -> one ordinary model", example)
+    merge = commands.add("merge", run.merge, "an adapter and its base -> one ordinary model", example)
     merge.add_argument("adapter", help="run folder, checkpoint folder or Hub name")
     merge.add_argument("out", type=Path)
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -350,13 +137,13 @@ def _add_model_commands(commands):
     summary = (
         "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
     )
-    push = commands.add("push", _push, summary, "data/meld me/meld-unimse")
+    push = commands.add("push", run.push, summary, "data/meld me/meld-unimse")
     push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
 
-    demo = commands.add("demo", _demo, "all of the above on the embedded sample, offline, in minutes", "demo")
+    demo = commands.add("demo", run.demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
 
 

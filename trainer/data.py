@@ -26,7 +26,7 @@ _FEATURES = ("audio_features", "visual_features")
 class UtteranceDataset(Dataset):
     """One split of one prepared dataset, each utterance with its dialogue context.
 
-    Context comes from the same dialogue and the same split. Features are read from disk when a sample is asked for.
+    Context comes from the same dialogue and the same split. Features are views on the files, mapped to memory.
 
     Args:
         table: a `datasets.Dataset` in the normalised schema.

@@ -5,6 +5,7 @@ state holds: a run that is killed and resumed ends with the weights of one that 
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Loop:
         self.progress.steps += len(self._unread)
         self._unread = []
         means = dict(zip(names, found.mean(0).tolist(), strict=True))
-        speed = self._tokens / max(time.monotonic() - self._clock, 1e-9)
+        # Shares of a batch are alike in length: this process stands for all.
+        speed = self._tokens * self.accelerator.num_processes / max(time.monotonic() - self._clock, 1e-9)
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
         where = {"step": self.progress.step, "epoch": self.progress.epoch}
         self.watch.trained({**where, **means, **rates, "tokens/s": round(speed)})
@@ -181,12 +183,15 @@ class Loop:
             write_json(self.folder / results, self.describe(bare, rows))
 
     def _publish(self, bare: torch.nn.Module, rows: list[dict]) -> None:
-        if self.publisher.settings.only_best:
+        if self.publisher.settings.only_best or self.progress.since_best == 0:
             checkpoint, results, step = BEST, "validation.json", self.progress.best_step
         else:
             checkpoint, results, step = "checkpoint-latest", "validation-latest.json", self.progress.step
             self._save_weights(checkpoint, results, bare, rows)
         self.publisher.add(step, self.folder / checkpoint, self.folder / results, f"Step {step} of {self.config.run}")
+        if checkpoint != BEST and self.accelerator.is_main_process:
+            shutil.rmtree(self.folder / checkpoint)
+            (self.folder / results).unlink()
 
     def _save(self) -> None:
         self._read_losses()

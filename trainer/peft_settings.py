@@ -1,8 +1,9 @@
 """The field `peft` of a run -> a configuration of the peft library."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
+
+from trainer.fields import check_fields, nearest
 
 # The run sets these itself.
 _OWN_FIELDS = ("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping")
@@ -23,22 +24,15 @@ def adapter_config(settings: Mapping):
     fields = dict(settings)
     name = str(fields.pop("type", "")).lower()
     if name not in types:
-        near = difflib.get_close_matches(name, types, n=1)
-        raise ValueError(f"peft.type: expected one such as lora, ia3, loha; got {name!r}" + _hint(near))
+        raise ValueError(f"peft.type: expected a type of the peft library, got {name!r}{nearest(name, types)}")
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[types[name]]
     known = {item.name for item in dataclasses.fields(kind) if item.init} - set(_OWN_FIELDS)
     if "modules_to_save" not in known or issubclass(kind, PromptLearningConfig):
         raise ValueError(f"peft.type: {name} cannot train and save the fusion modules beside it; use one such as lora")
     if name == "adalora":
         raise ValueError("peft.type: adalora changes its ranks by a schedule that this loop does not drive; use lora")
-    for field in fields:
-        if field not in known:
-            raise ValueError(f"unknown field 'peft.{field}' of {name}" + _hint(difflib.get_close_matches(field, known)))
+    check_fields(fields, known, "peft")
     try:
         return kind(task_type=TaskType.SEQ_2_SEQ_LM, **fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"peft: {' '.join(str(error).split())}") from error
-
-
-def _hint(near) -> str:
-    return f"; did you mean {near[0]!r}?" if near else ""

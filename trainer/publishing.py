@@ -4,12 +4,16 @@ Tags: `step-<optimisation step>` for a checkpoint with its validation results, `
 results. `main` is the newest.
 """
 
+import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
+from dataset_scripts.hub import error_line
 from trainer.arguments import RunConfig
 from trainer.hub import Part, base_part, fill_repository, final_parts, hub_name
 from trainer.state import Progress
-from trainer.uploads import PushSettings, Upload, Uploader, check_access, make_pending, pending
+from trainer.uploads import LONGEST_WAIT, PushSettings, Upload, Uploader, make_pending, pending
 
 
 class Publisher:
@@ -22,15 +26,14 @@ class Publisher:
         is_main: whether this is the main process.
 
     Raises:
-        ValueError: the Hub refuses that the repository is made or written to.
+        ValueError: uploads to another repository wait in the run folder.
     """
 
     def __init__(self, config: RunConfig, seed: int, folder: Path, is_main: bool):
         self.config, self.folder = config, folder
         self.settings = PushSettings.from_settings(config.push_to_hub)
         self.repo = repository(config, seed)
-        if is_main:
-            check_access(self.repo, self.settings.private)
+        self._check_pending()
         self.uploader = Uploader(folder) if is_main else None
         if config.peft is not None:
             self._add(base_part(folder, self.repo, self.settings.private))
@@ -49,20 +52,40 @@ class Publisher:
         upload = Upload(self.repo, message, tag=f"step-{step}", private=self.settings.private)
         self._add((f"{step:08d}", upload, lambda out: fill_repository(out, checkpoint, results, link=True, **card)))
 
-    def finish(self) -> None:
-        """Set the best checkpoint with its test results aside, and wait until everything is sent or has failed."""
-        if self.uploader is None:
-            return
+    def add_final(self) -> None:
+        """Set the best checkpoint with its test results aside."""
         for part in final_parts(self.folder, self.repo, self.settings.private, self.config.backbone):
             self._add(part)
-        if waiting := pending(self.folder):
-            print(f"{self.repo}: {len(waiting)} uploads to send")
-        self.uploader.finish()
 
     def _add(self, part: Part) -> None:
-        if self.uploader is not None:
+        if self.uploader is None:
+            return
+        try:
             make_pending(self.folder, *part)
-            self.uploader.wake()
+        except (OSError, ValueError) as error:  # a full disk, say: the training is worth more
+            warnings.warn(f"{self.repo}: {part[0]} could not be set aside ({error_line(error)})", stacklevel=2)
+        self.uploader.wake()
+
+    def _check_pending(self) -> None:
+        others = [upload.repo for _, upload in pending(self.folder) if upload.repo != self.repo]
+        if others:
+            raise ValueError(
+                f"push_to_hub.repo: {len(others)} uploads to {others[0]} wait in {self.folder}, got {self.repo}; send "
+                f"them first: unimse push {self.folder} {others[0]}"
+            )
+
+
+def finish_uploads(publishers: Sequence[Publisher]) -> None:
+    """Wait until all is sent or has failed, for all of them together no longer than for one."""
+    longest = LONGEST_WAIT
+    for publisher in publishers:
+        if publisher.uploader is None:
+            continue
+        if waiting := pending(publisher.folder):
+            print(f"{publisher.repo}: {len(waiting)} uploads to send")
+        began = time.monotonic()
+        publisher.uploader.finish(longest)
+        longest = max(0.0, longest - (time.monotonic() - began))
 
 
 def repository(config: RunConfig, seed: int) -> str:

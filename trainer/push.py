@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from dataset_scripts.hub import check_repo_name
+from dataset_scripts.hub import check_repo_name, error_line
 from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
-from trainer.uploads import Upload, make_pending, pending, remove_pending, send
+from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -33,12 +33,12 @@ def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
         ValueError: what is pending goes to another repository; the Hub refuses or cannot be reached.
     """
     for name, upload, fill in _parts(run_folder, repo, private):
-        make_pending(run_folder, name, upload, fill)
-    sent = []
+        make_pending(run_folder, name, upload, fill, again=True)
+    addresses = []
     for folder, upload in pending(run_folder):
-        sent.append(_send(folder, upload))
-        remove_pending(folder)
-    return sent
+        addresses.append(_send(folder, upload))
+        mark_sent(folder, upload, addresses[-1])
+    return addresses
 
 
 def push_model(folder: Path, repo: str, private: bool = True) -> str:
@@ -55,10 +55,12 @@ def planned_files(folder: Path, repo: str, private: bool = True) -> Iterator[tup
     parts = list(_parts(folder, repo, private))
     for waiting, upload in pending(folder):
         yield f"{_address(upload)} (pending)", _files(waiting)
-    for _, upload, fill in parts:
-        with TemporaryDirectory() as name:
-            fill(Path(name))
-            yield _address(upload), _files(Path(name))
+    for name, upload, fill in parts:
+        if (folder / PENDING / f"{name}.json").exists():  # shown above
+            continue
+        with TemporaryDirectory(dir=folder) as place:  # beside the files, for hard links
+            fill(Path(place))
+            yield _address(upload), _files(Path(place))
 
 
 def _address(upload: Upload) -> str:
@@ -93,7 +95,6 @@ def _send(folder: Path, upload: Upload) -> str:
     try:
         return send(folder, upload)
     except (OSError, ValueError, RuntimeError, HTTPError) as error:  # RuntimeError: a file broke off
-        line = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(
-            f"{upload.repo}: could not be pushed to; {folder} is kept and can be sent again ({line})"
+            f"{upload.repo}: could not be pushed to; {folder} is kept and can be sent again ({error_line(error)})"
         ) from error

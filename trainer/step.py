@@ -26,7 +26,7 @@ def train_step(
 
     Returns:
         Loss terms of this process (over all processes their mean is the step's), detached; and the norm of the
-        gradient before clipping.
+        gradient before clipping, 0 where fp16 left the update out.
     """
     tokens = [(batch["labels"] != -100).sum() for batch in batches]
     share = accelerator.num_processes / accelerator.reduce(torch.stack(tokens).sum(), "sum")
@@ -43,7 +43,9 @@ def train_step(
             terms[name] = terms.get(name, 0.0) + value.detach()
     norm = plain(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm), accelerator.device)
     optimizer.step()
-    if not accelerator.optimizer_step_was_skipped:
+    if accelerator.optimizer_step_was_skipped:
+        norm = torch.zeros_like(norm)  # fp16: the gradient overflowed, its scaler changed nothing and scales less
+    else:
         scheduler.step()
     optimizer.zero_grad()
     return terms, norm

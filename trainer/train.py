@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
@@ -34,10 +34,10 @@ from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, lab
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
-from trainer.publishing import Publisher
+from trainer.publishing import Publisher, finish_uploads, repository
 from trainer.sharding import check_sharding, load_models_whole, prepare
 from trainer.state import Progress, load_state
-from trainer.uploads import pending
+from trainer.uploads import PushSettings, check_access
 from trainer.watching import Watch, check_trackers
 
 
@@ -66,21 +66,39 @@ def load_data(config: RunConfig) -> RunData:
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
     """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
     check_trackers(config)
-    data = None
-    paths = []
+    if config.push_to_hub is not None and PartialState().is_main_process:
+        repos = [repository(config, seed) for seed in config.seeds]
+        check_access(repos, PushSettings.from_settings(config.push_to_hub).private)
+    publishers: list[Publisher] = []
+    try:
+        return _train_seeds(config, progress, publishers)
+    finally:
+        finish_uploads(publishers)
+
+
+def _train_seeds(config: RunConfig, progress: bool, publishers: list[Publisher]) -> list[Path]:
+    """Each seed that is not finished; `publishers` gets one for each seed where the run pushes."""
+    data, paths = None, []
     for seed in config.seeds:
         folder = run_folder(config, seed)
         if is_finished(folder, config):
             print(f"{folder}: finished before; nothing to do (again from the start: --overwrite true)")
-            if waiting := pending(folder):
-                print(f"{folder}: {len(waiting)} uploads wait; unimse push {folder} {waiting[0][1].repo} sends them")
             paths.append(folder / "results.json")
-            continue
-        if data is None:
-            data = load_data(config)
-            check_data(config, data)
-        paths.append(train_seed(config, seed, data, progress))
+        else:
+            if data is None:
+                data = load_data(config)
+                check_data(config, data)
+            paths.append(train_seed(config, seed, data, publishers, progress))
+        if config.push_to_hub is not None:
+            _push_final(config, seed, folder, publishers)
     return paths
+
+
+def _push_final(config: RunConfig, seed: int, folder: Path, publishers: list[Publisher]) -> None:
+    """Also of a seed that was finished before: it may have been killed before its last upload."""
+    if not publishers or publishers[-1].folder != folder:
+        publishers.append(Publisher(config, seed, folder, PartialState().is_main_process))
+    publishers[-1].add_final()
 
 
 def check_data(config: RunConfig, data: RunData):
@@ -98,8 +116,8 @@ def check_data(config: RunConfig, data: RunData):
         raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}")
 
 
-def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = True) -> Path:
-    """One training: returns `results.json` of its run folder."""
+def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Publisher], progress: bool = True) -> Path:
+    """One training: returns `results.json` of its run folder; where the run pushes, `publishers` gets its own."""
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
@@ -126,18 +144,16 @@ def train_seed(config: RunConfig, seed: int, data: RunData, progress: bool = Tru
     loop = make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress)
     if config.push_to_hub is not None:
         loop.publisher = Publisher(config, seed, folder, accelerator.is_main_process)
+        publishers.append(loop.publisher)
     if state is not None:
         loop.progress = load_state(state, accelerator)
     loop.run()
-    seconds, publisher = round(time.monotonic() - began, 1), loop.publisher
+    seconds = round(time.monotonic() - began, 1)
     accelerator.wait_for_everyone()
     del loop, model
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
     best = load_model(folder / BEST).to(accelerator.device)
-    path = _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
-    if publisher is not None:
-        publisher.finish()
-    return path
+    return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
 
 def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:

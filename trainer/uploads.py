@@ -3,6 +3,7 @@
     <run folder>/pending/
         00000120/        everything that the repository shall hold: weights, processor, code, card, results
         00000120.json    where it goes (`Upload`); written last, so what has one is whole
+    <run folder>/pushed.json     what the Hub has
 
 A folder is removed when the Hub has it. A Hub that is slow, refuses or cannot be reached costs the training nothing:
 what is pending stays on disk, is tried again with every further upload and at the end, and by `unimse push`. Access
@@ -11,20 +12,27 @@ tokens are those of huggingface_hub (HF_TOKEN, `hf auth login`); none is ever re
 
 import dataclasses
 import json
+import math
 import shutil
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.hub import check_repo_name
+from dataset_scripts.hub import check_repo_name, error_line
+from trainer.fields import check_fields
 
 PENDING = "pending"
+SENT = "pushed.json"
 ATTEMPTS = 5  # in a row, with pauses of 1, 2, 4, 8 s between
-LONGEST_WAIT = 600.0  # seconds at the end of a training
+ANSWER_WITHIN = 60.0  # seconds that a connection may be silent
+LONGEST_WAIT = 300.0  # seconds at the end; less than what processes wait for each other
+# What an earlier push may have left that a new one need not overwrite; files of other origin stay.
+_REPLACED = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", ".eval_results/*")
+_queue_lock = threading.Lock()  # the training adds to the queue while the thread takes from it
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,13 @@ class PushSettings:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "PushSettings":
         """Raises a `ValueError` for unknown fields and wrong values."""
+        if "token" in settings:
+            raise ValueError(
+                "push_to_hub.token: the token is taken from HF_TOKEN or `hf auth login`; leave it out here"
+            )
         kinds = {item.name: item.type for item in dataclasses.fields(cls)}
+        check_fields(settings, kinds, "push_to_hub")
         for name, value in settings.items():
-            if name not in kinds:
-                hint = "; the token is taken from HF_TOKEN or `hf auth login`" if "token" in name else ""
-                raise ValueError(f"push_to_hub: expected fields of {', '.join(kinds)}, got {name!r}{hint}")
             if type(value) is not kinds[name]:
                 raise ValueError(f"push_to_hub.{name}: expected {kinds[name].__name__}, got {value!r}")
         if "repo" not in settings:
@@ -72,32 +82,69 @@ class Upload:
     private: bool = True
 
 
-def make_pending(run_folder: Path, name: str, upload: Upload, fill: Callable[[Path], None]) -> None:
-    """Set a folder aside for upload; one of this name that is there already is kept.
+def make_pending(
+    run_folder: Path, name: str, upload: Upload, fill: Callable[[Path], None], again: bool = False
+) -> None:
+    """Set a folder aside for upload, unless one of this name waits already or was sent before.
 
     Args:
         fill: writes the folder's files.
+        again: also if it was sent before.
     """
     folder = run_folder / PENDING / name
     ticket = folder.with_name(f"{name}.json")
-    if ticket.exists():
-        return
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed while it filled it
-    folder.mkdir(parents=True)
-    fill(folder)
-    partial = ticket.with_name(f"{ticket.name}.partial")
-    partial.write_text(json.dumps(dataclasses.asdict(upload), indent=1) + "\n", encoding="utf-8")
-    partial.replace(ticket)
+    with _queue_lock:
+        before = sent(run_folder).get(name)
+        if ticket.exists() or (before is not None and before["repo"] == upload.repo and not again):
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed while it filled it
+        folder.mkdir(parents=True)
+        fill(folder)
+        _write_json(ticket, dataclasses.asdict(upload))
 
 
 def pending(run_folder: Path) -> list[tuple[Path, Upload]]:
     """Whole folders that wait, the oldest first."""
-    tickets = sorted((run_folder / PENDING).glob("*.json"))
-    return [(path.with_suffix(""), Upload(**json.loads(path.read_text(encoding="utf-8")))) for path in tickets]
+    found = []
+    for ticket in sorted((run_folder / PENDING).glob("*.json")):
+        try:
+            found.append((ticket.with_suffix(""), Upload(**json.loads(ticket.read_text(encoding="utf-8")))))
+        except FileNotFoundError:  # sent between the look into the folder and now
+            continue
+    return found
+
+
+def sent(run_folder: Path) -> dict[str, dict[str, str]]:
+    """Name of each folder that the Hub has -> `repo` and address of its `commit`."""
+    path = run_folder / SENT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def mark_sent(folder: Path, upload: Upload, address: str) -> None:
+    """Take a folder that was sent out of the queue, and note that it was."""
+    run_folder = folder.parent.parent
+    with _queue_lock:
+        _write_json(run_folder / SENT, {**sent(run_folder), folder.name: {"repo": upload.repo, "commit": address}})
+        folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_unfinished(run_folder: Path) -> None:
+    """Remove folders without a ticket: a process was killed while it filled or removed them."""
+    with _queue_lock:
+        for folder in (run_folder / PENDING).glob("*/"):
+            if not folder.with_name(f"{folder.name}.json").exists():
+                shutil.rmtree(folder)
+
+
+def _write_json(path: Path, content) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def send(folder: Path, upload: Upload) -> str:
-    """Upload one folder as a commit that leaves nothing else in the branch, and tag it; returns the commit's address.
+    """Upload one folder as one commit, which replaces the weights that are there, and tag it; returns its address.
 
     Sent twice, it is the same commit and tag.
     """
@@ -112,7 +159,7 @@ def send(folder: Path, upload: Upload) -> str:
         folder_path=folder,
         commit_message=upload.message,
         revision=upload.branch,
-        delete_patterns="*",
+        delete_patterns=list(_REPLACED),
     )
     if upload.tag is not None:
         _tag(api, upload, commit.oid)
@@ -120,48 +167,59 @@ def send(folder: Path, upload: Upload) -> str:
 
 
 def _tag(api, upload: Upload, commit: str) -> None:
-    """A tag of an earlier run at another commit moves: the step of this run is what it names now."""
+    """Tag a commit. Tags that another run left, this one at another commit or later ones, would mislead: they go."""
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(upload.repo).tags}
-    if tags.get(upload.tag, commit) != commit:
-        api.delete_tag(upload.repo, tag=upload.tag)
+    for name, target in tags.items():
+        if target != commit if name == upload.tag else _order(name) > _order(upload.tag):
+            api.delete_tag(upload.repo, tag=name)
     api.create_tag(upload.repo, tag=upload.tag, revision=commit, exist_ok=True)
 
 
-def check_access(repo: str, private: bool, longest: float = 15.0) -> None:
-    """Make the repository, where there is none, before a training begins.
+def _order(tag: str) -> float:
+    """Place of a tag in a training: steps by number, then `final`; others before all."""
+    if tag == "final":
+        return math.inf
+    number = tag.removeprefix("step-")
+    return int(number) if tag.startswith("step-") and number.isdigit() else -1
+
+
+def check_access(repos: Sequence[str], private: bool, longest: float = 15.0) -> None:
+    """Make the repositories, where there are none, before a training begins.
 
     A Hub that does not answer within `longest` seconds, or cannot be reached, is no reason not to train.
 
     Raises:
         ValueError: the Hub refuses, for want of a token or of rights.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
     problems: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            HfApi().create_repo(repo, private=private, exist_ok=True)
-        except Exception as error:  # judged below, in the thread that waits
-            problems.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=_ask, args=(repos, private, problems), daemon=True)
     thread.start()
     thread.join(longest)
     problem = problems[0] if problems else TimeoutError(f"no answer in {longest:g} s") if thread.is_alive() else None
-    if problem is None:
-        return
-    line = " ".join(str(problem).split())[:300]
-    if isinstance(problem, HfHubHTTPError) and problem.response.status_code in (401, 403):
-        raise ValueError(f"push_to_hub: {repo} cannot be written to; log in with `hf auth login` or HF_TOKEN ({line})")
-    warnings.warn(f"push_to_hub: {repo} cannot be reached now ({line}); the training goes on", stacklevel=2)
+    if isinstance(problem, PermissionError):
+        raise ValueError(f"push_to_hub: {problem}; log in with `hf auth login` or HF_TOKEN, by a token that may write")
+    if problem is not None:
+        line = error_line(problem)
+        warnings.warn(f"push_to_hub: the Hub cannot be reached now ({line}); the training goes on", stacklevel=2)
 
 
-def remove_pending(folder: Path) -> None:
-    """Take a folder that was sent out of the queue, the ticket first."""
-    folder.with_name(f"{folder.name}.json").unlink()
-    shutil.rmtree(folder)
+def _ask(repos: Sequence[str], private: bool, problems: list[Exception]) -> None:
+    """In a thread: what went wrong is judged by the one that waits for it."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi()
+    try:
+        role = api.whoami()["auth"].get("accessToken", {}).get("role")
+        if role == "read":
+            raise PermissionError("the access token is for reading only")
+        for repo in repos:
+            api.create_repo(repo, private=private, exist_ok=True)
+    except HfHubHTTPError as error:
+        refused = error.response.status_code in (401, 403)
+        problems.append(PermissionError(f"{repos[0]}: {error_line(error)}") if refused else error)
+    except Exception as error:
+        problems.append(error)
 
 
 class Uploader:
@@ -173,10 +231,14 @@ class Uploader:
     """
 
     def __init__(self, run_folder: Path, pause: float = 1.0):
+        from huggingface_hub.utils import get_session
+
+        get_session().timeout = ANSWER_WITHIN  # by default the library waits for an answer for ever
         self.run_folder, self.pause = run_folder, pause
+        drop_unfinished(run_folder)
         self._wake, self._ending = threading.Event(), threading.Event()
         self._wake.set()
-        # A daemon: a process that is told to end does not wait for a Hub that does not answer.
+        # A daemon: a process that ends waits for an upload that is under way, not for the attempts that would follow.
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
         self._thread.start()
 
@@ -189,14 +251,14 @@ class Uploader:
         self._ending.set()
         self._wake.set()
         self._thread.join(longest)
-        left = [folder for folder, _ in pending(self.run_folder)]
+        left = pending(self.run_folder)
         if left:
             warnings.warn(
                 f"{self.run_folder / PENDING}: {len(left)} uploads did not reach the Hub and are kept; "
-                f"`unimse push {self.run_folder} {pending(self.run_folder)[0][1].repo}` sends them",
+                f"`unimse push {self.run_folder} {left[0][1].repo}` sends them",
                 stacklevel=2,
             )
-        return left
+        return [folder for folder, _ in left]
 
     def _work(self) -> None:
         while True:
@@ -210,10 +272,8 @@ class Uploader:
     def _send_all(self) -> None:
         """The oldest first; one that fails keeps the later ones waiting, so that commits keep their order."""
         while waiting := pending(self.run_folder):
-            folder, upload = waiting[0]
-            if not self._try(folder, upload):
+            if not self._try(*waiting[0]):
                 return
-            remove_pending(folder)
 
     def _try(self, folder: Path, upload: Upload) -> bool:
         """A bounded number of attempts; one warning if all fail."""
@@ -222,13 +282,13 @@ class Uploader:
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
-                send(folder, upload)
+                mark_sent(folder, upload, send(folder, upload))
                 return True
             except Exception as error:  # whatever it is, the training goes on; the warning says it
                 problem = error
-        line = " ".join(str(problem).split())[:300]
+        line = f"{type(problem).__name__}: {error_line(problem)}"
         warnings.warn(
-            f"{upload.repo}: {folder.name} could not be uploaded ({type(problem).__name__}: {line}); it is kept in "
+            f"{upload.repo}: {folder.name} could not be uploaded ({line}); it is kept in "
             f"{folder.parent} and tried again later; the training goes on",
             stacklevel=2,
         )

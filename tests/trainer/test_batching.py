@@ -101,7 +101,7 @@ def test_any_data_give_full_and_equal_shares(sizes, batch_size, processes, tempe
     ("mixing", "message"),
     [
         ({"by": "luck"}, "mixing.by: expected one of size, temperature, weights, got 'luck'"),
-        ({"bi": "size"}, "mixing: expected fields of by, temperature, weights, got 'bi'"),
+        ({"bi": "size"}, "unknown field 'mixing.bi'; known are by, temperature, weights"),
         ({"by": "temperature", "temperature": 0.5}, "mixing.temperature: expected a number >= 1, got 0.5"),
         ({"by": "weights"}, "mixing.weights: expected a number > 0 for each dataset, got None"),
         ({"by": "weights", "weights": {"mosi": 0}}, "mixing.weights: expected a number > 0"),

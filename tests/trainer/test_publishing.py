@@ -11,12 +11,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.hub_repository import Repository
 from tests.hub_server import TOKEN, HubServer, client_environment
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
 from trainer.cli import main
 from trainer.state import states
 from trainer.train import train
+from trainer.uploads import Upload, make_pending, pending
 
 ROOT = Path(__file__).resolve().parents[2]
 LORA = {"type": "lora", "r": 2, "target_modules": ["q", "v"]}
@@ -187,8 +189,21 @@ def test_without_a_valid_token_it_stops_before_it_begins(hub, settings, tmp_path
     process = start(hub, tmp_path, {**settings, "run": "x", "push_to_hub": {"repo": "tester/x"}}, token="hf_wrong")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "tester/x cannot be written to; log in with `hf auth login` or HF_TOKEN" in errors.splitlines()[-1]
+    assert "push_to_hub: tester/x: Invalid user token" in errors.splitlines()[-1]
     assert not list(states(tmp_path / "runs" / "x" / "seed-1"))
+
+
+def test_a_kill_before_the_last_upload_is_made_good_when_the_command_is_given_again(hub, settings, tmp_path):
+    """The run is finished, its `final` was never set aside; and tags of an earlier, longer run do not stay above."""
+    settings = {**settings, "run": "late", "epochs": 1}
+    (path,) = train(RunConfig(**settings), progress=False)
+    repository = hub.repositories.setdefault(("model", "tester/late"), Repository("model", "tester/late", private=True))
+    repository.tags.update({"step-999": repository.refs["main"], "mine": repository.refs["main"]})
+    printed = finish(start(hub, tmp_path, {**settings, "push_to_hub": {"repo": "tester/late"}}))
+    assert f"{path.parent}: finished before" in printed
+    assert {*tags(hub, "tester/late")} == {"step-999", "mine", "final"}
+    finish(start(hub, tmp_path, {**settings, "push_to_hub": {"repo": "tester/late"}, "overwrite": True}))
+    assert {*tags(hub, "tester/late")} == {f"step-{max(logged_accuracy(path.parent))}", "mine", "final"}
 
 
 def test_only_the_best_is_pushed_and_each_seed_has_its_repository(hub, settings, tmp_path):
@@ -218,6 +233,17 @@ def test_a_finished_run_is_pushed_by_the_command(hub, settings, tmp_path, capsys
     results = json.loads((folder / "results.json").read_text())
     card = hub.repositories["model", repo].tree("main")["README.md"].data.decode()
     assert f"{100 * results['metrics']['meld/accuracy']:.2f}" in card
+
+
+def test_uploads_that_wait_are_sent_by_the_command_and_to_their_repository_only(hub, settings, tmp_path, capsys):
+    (path,) = train(RunConfig(**{**settings, "run": "waits", "epochs": 1}), progress=False)
+    folder = path.parent
+    make_pending(folder, "00000003", Upload("tester/waits", "x", tag="step-3"), lambda out: (out / "a").write_text("a"))
+    assert main(["push", str(folder), "tester/other", "--dry-run"]) == 1
+    assert "what is pending there goes to tester/waits, got tester/other" in capsys.readouterr().err
+    command = [sys.executable, "-m", "trainer.cli", "push", str(folder), "tester/waits"]
+    subprocess.run(command, env=environment(hub, tmp_path), cwd=ROOT, capture_output=True, check=True)
+    assert {*tags(hub, "tester/waits")} == {"step-3", "final"} and not pending(folder)
 
 
 def test_what_is_no_run_is_not_pushed(tmp_path, capsys):

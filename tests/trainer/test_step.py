@@ -54,6 +54,16 @@ def test_contrastive_losses_are_the_mean_over_micro_batches():
     assert losses["loss"] > losses["task_loss"] and norm > 0
 
 
+def test_a_step_that_the_scaler_left_out_has_no_norm_and_no_schedule(monkeypatch):
+    """fp16 overflows now and then: the infinite norm of a step that changed nothing must not stop the run."""
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", True)
+    model = tiny_model().train()
+    optimizer, scheduler = build_optimizer(model, RunConfig(**{**SETTINGS, "warmup_ratio": 0.5}), 10)
+    before = scheduler.get_last_lr()
+    _, norm = train_step(Accelerator(), model, optimizer, scheduler, [make_batch()], 1.0)
+    assert norm == 0 and scheduler.get_last_lr() == before
+
+
 def test_each_group_has_its_rate():
     config = RunConfig(
         **{**SETTINGS, "learning_rate": 1e-3, "fusion_learning_rate": 2e-3, "contrastive_learning_rate": 3e-3}

@@ -50,6 +50,33 @@ def test_several_configs_make_one_table(run_settings, tmp_path, capsys):
     assert capsys.readouterr().out.count("finished before") == 4
 
 
+def test_a_run_that_fails_does_not_take_the_others_along(run_settings, tmp_path, capsys, monkeypatch):
+    import trainer.train as module
+
+    original = module.train_seed
+
+    def failing(config, *arguments):
+        if config.run == "bad":
+            raise FloatingPointError("step 3: a loss or the gradient is NaN")
+        return original(config, *arguments)
+
+    monkeypatch.setattr(module, "train_seed", failing)
+    for name in ("bad", "good"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**run_settings, "run": name, "epochs": 1}))
+    out = tmp_path / "out"
+    assert main(["train", str(tmp_path / "bad.yaml"), str(tmp_path / "good.yaml"), "--out", str(out)]) == 1
+    assert "bad: step 3: a loss or the gradient is NaN" in capsys.readouterr().err
+    assert (out / "good" / "seed-1" / "results.json").is_file()
+
+
+def test_configs_of_different_precision_are_refused(run_settings, tmp_path, capsys):
+    for name, precision in {"a": "no", "b": "bf16"}.items():
+        settings = {**run_settings, "run": name, "mixed_precision": precision}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["train", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]) == 1
+    assert "mixed_precision: expected the same in all configs of a command, got no, bf16" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("twice", ["full.yaml", "other/full.yaml"])
 def test_two_configs_of_one_name_are_refused(run_settings, tmp_path, capsys, twice):
     for path in (tmp_path / "full.yaml", tmp_path / "other" / "full.yaml"):

@@ -18,6 +18,7 @@ def sent(monkeypatch) -> list[str]:
         names.append(folder.name)
         if "broken" in folder.name:
             raise OSError("no route to the Hub")
+        return f"https://hub/{folder.name}"
 
     monkeypatch.setattr(uploads, "send", send)
     return names
@@ -33,6 +34,30 @@ def test_what_is_pending_is_sent_in_order_and_removed(sent, tmp_path):
     assert Uploader(tmp_path, pause=0).finish() == []
     assert sent == ["00000003", "00000020", "final"]
     assert not pending(tmp_path) and not list((tmp_path / "pending").iterdir())
+    assert uploads.sent(tmp_path)["final"] == {"repo": "me/x", "commit": "https://hub/final"}
+
+
+def test_what_was_sent_is_not_sent_again_but_to_another_repository(sent, tmp_path):
+    put(tmp_path, "final")
+    Uploader(tmp_path, pause=0).finish()
+    put(tmp_path, "final")
+    assert not pending(tmp_path)
+    make_pending(tmp_path, "final", Upload("me/x", ""), lambda out: None, again=True)
+    Uploader(tmp_path, pause=0).finish()
+    make_pending(tmp_path, "final", Upload("me/other", ""), lambda out: None)
+    assert sent == ["final", "final"] and len(pending(tmp_path)) == 1
+
+
+def test_writer_and_sender_do_not_disturb_each_other(sent, tmp_path):
+    """The same names are set aside again and again while they are sent: none is left without its files or ticket."""
+    uploader = Uploader(tmp_path, pause=0)
+    for number in range(200):
+        make_pending(
+            tmp_path, f"{number % 3:08d}", Upload("me/x", ""), lambda out: (out / "w").write_text("w"), again=True
+        )
+        uploader.wake()
+    assert uploader.finish() == [] and len(sent) >= 3
+    assert not list((tmp_path / "pending").iterdir())
 
 
 def test_half_written_folders_are_neither_sent_nor_kept(sent, tmp_path):
@@ -74,8 +99,8 @@ WRONG = [
     ({"repo": "noslash"}, "noslash: expected owner/name"),
     ({"repo": "me/x", "every": 0}, "push_to_hub.every: expected a whole number >= 1, got 0"),
     ({"repo": "me/x", "private": "yes"}, "push_to_hub.private: expected bool, got 'yes'"),
-    ({"repo": "me/x", "evry": 2}, "push_to_hub: expected fields of repo, every, private, only_best, got 'evry'"),
-    ({"repo": "me/x", "token": "hf_x"}, "got 'token'; the token is taken from HF_TOKEN"),
+    ({"repo": "me/x", "evry": 2}, "unknown field 'push_to_hub.evry'; did you mean 'every'"),
+    ({"repo": "me/x", "token": "hf_x"}, "push_to_hub.token: the token is taken from HF_TOKEN"),
 ]
 
 

@@ -1,0 +1,249 @@
+"""What each command of `unimse` does with its options; libraries are imported when a command needs them."""
+
+import json
+from itertools import takewhile
+from pathlib import Path
+
+
+def sample(options) -> None:
+    from dataset_scripts.sample import write_sample
+
+    summary = write_sample(options.out, seed=options.seed)
+    print(f"{options.out}: {summary['bytes'] / 2**20:.1f} MiB, {_count(summary['utterances'])} utterances")
+    print("its faces are drawn, no detector finds them: prepare it with --visual-extractor frozen-conv")
+
+
+def _count(utterances: dict) -> int:
+    return sum(sum(splits.values()) for splits in utterances.values())
+
+
+def prepare(options) -> None:
+    from dataset_scripts.hub import check_repo_name
+    from dataset_scripts.prepare import prepare_dataset
+
+    if options.push_to_hub:
+        check_repo_name(options.push_to_hub)
+    report = prepare_dataset(
+        options.benchmark,
+        options.source,
+        options.out,
+        extractor=options.visual_extractor,
+        features=[name for name in options.features.split(",") if name != "none"],
+        feature_sets=None if options.feature_sets is None else [*filter(None, options.feature_sets.split(","))],
+        overwrite=options.overwrite,
+        on_bad_clip=options.on_bad_clip,
+        workers=options.workers,
+        restart=options.restart,
+        **_loader_options(options),
+    )
+    if report is None:  # another process of a distributed run writes and reports
+        return
+    _print_report(options.out, report)
+    if options.push_to_hub:
+        _push_dataset(options.out, options.push_to_hub, options.public)
+
+
+def _loader_options(options) -> dict:
+    """What only some loaders take, and only where it was given."""
+    given = {
+        "format": options.format,
+        "name": options.name,
+        "emotion_map": dict(options.emotion_map),
+        "emotion_polarity": dict(options.emotion_polarity),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _print_report(out: Path, report: dict) -> None:
+    rows = ", ".join(f"{name} {split['rows']}" for name, split in report["splits"].items())
+    print(f"{out}: {rows} rows ({report['layout']}); what was left out and why: prepare-report.json")
+    for name, facts in report["feature_sets"].items():
+        widths = [f"{modality} {spec['size']}" for modality, spec in facts["specs"].items() if spec]
+        print(f"  feature set {name}: {', '.join(widths) or 'text and labels only'}")
+    for line in report["explanation"]:
+        print(f"  {line}")
+    for reason, facts in report["skipped"].items():
+        print(f"  left out: {facts['count']} rows, {reason}, first {facts['first']}")
+    for modality, problems in report["clips"].items():
+        for reason, facts in problems.items():
+            print(f"  {modality}: {facts['count']} clips {reason}, first {facts['first']}")
+
+
+def push(options) -> None:
+    from trainer.adapters import is_adapter
+    from trainer.push import is_model_folder, is_run_folder, push_model, push_run
+
+    folder, private = options.folder, not options.public
+    if options.dry_run:
+        _print_planned(folder, options.repo)
+    elif is_run_folder(folder):
+        for address in push_run(folder, options.repo, private):
+            print(f"{folder} -> {address}")
+    elif is_model_folder(folder):
+        print(f"{folder} -> {push_model(folder, options.repo, private)}")
+    elif is_adapter(folder):
+        raise ValueError(f"{folder}: an adapter alone is not pushed, its base must go with it; push the run folder")
+    else:
+        _push_dataset(folder, options.repo, options.public)
+
+
+def _print_planned(folder: Path, repo: str) -> None:
+    from dataset_scripts.hub import files_to_push
+    from trainer.push import is_model_folder, is_run_folder, planned_files
+
+    is_model = is_run_folder(folder) or is_model_folder(folder)
+    for title, files in planned_files(folder, repo) if is_model else [(repo, files_to_push(folder))]:
+        _print_files(title, files)
+
+
+def _print_files(title: str, files: list[tuple[str, int]]) -> None:
+    print(f"{title}: {len(files)} files, {sum(size for _, size in files) / 2**20:.1f} MiB")
+    for name, size in files:
+        print(f"  {size:12,}  {name}")
+
+
+def _push_dataset(folder: Path, repo: str, public: bool) -> None:
+    from dataset_scripts.hub import push_prepared
+
+    pushed = push_prepared(folder, repo, private=not public)
+    print(f"{folder} -> {pushed['repo']}, version {pushed['version']}: {pushed['commit']}")
+
+
+def label(options) -> None:
+    from dataset_scripts.text_embedders import embedder_by_name
+    from dataset_scripts.universal_labels import label_datasets
+
+    report = label_datasets(
+        options.data,
+        embedder_by_name(options.embedder, options.pooling),
+        leaky_donors=options.leaky_donors,
+        per_dataset_emotions=options.per_dataset_emotions,
+        search=options.search,
+    )
+    print(
+        f"universal labels by {report['embedder']} for {', '.join(map(str, options.data))}; "
+        "to look at in each: labels.png, label-pairs.md, labels.json"
+    )
+
+
+def train(options) -> None:
+    from accelerate import PartialState
+
+    from trainer.arguments import load_config
+    from trainer.summary import write_summary
+
+    words = [word for word in options.overrides if word != "--debug"]
+    options.debug = options.debug or len(words) < len(options.overrides)
+    files = [options.config, *takewhile(lambda word: not word.startswith("--"), words)]
+    configs = [load_config(file, words[len(files) - 1 :]) for file in files]
+    _check_together(configs)
+    _quiet_libraries()
+    paths, failed = _train_each(configs)
+    if len(paths) > 1 and PartialState().is_main_process:
+        folder = Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
+        print(f"\n{write_summary(paths, folder)}\n{folder / 'summary.md'}")
+    if failed:
+        raise FloatingPointError("; ".join(failed))
+
+
+def _check_together(configs) -> None:
+    """Refuses, before anything starts, configs that one command cannot run."""
+    from trainer.watching import check_trackers
+
+    names = [config.run for config in configs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"run {twice!r} stands in two configs; give each a name of its own (field run)")
+    precisions = dict.fromkeys(config.mixed_precision for config in configs)
+    if len(precisions) > 1:
+        raise ValueError(f"mixed_precision: expected the same in all configs of a command, got {', '.join(precisions)}")
+    for config in configs:
+        check_trackers(config)
+
+
+def _train_each(configs) -> tuple[list[Path], list[str]]:
+    """Results files, and what went wrong in runs whose loss became no number: the others are run all the same."""
+    from accelerate import PartialState
+
+    from trainer.summary import write_summary
+    from trainer.train import train
+
+    paths, failed = [], []
+    for config in configs:
+        try:
+            found = train(config)
+        except FloatingPointError as error:
+            failed.append(f"{config.run}: {error}")
+            continue
+        if PartialState().is_main_process:
+            _print_results(config, found)
+            write_summary(found, Path(config.output_dir) / config.run)
+        paths += found
+    return paths, failed
+
+
+def _print_results(config, paths: list[Path]) -> None:
+    for path in paths:
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        shown = {name: value for name, value in metrics.items() if name == config.metric or name == "parse_failures"}
+        print(f"{path}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items() if value is not None)}")
+
+
+def _quiet_libraries() -> None:
+    """One progress bar, ours, instead of one for every file the libraries touch."""
+    import datasets
+    import huggingface_hub.utils
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+    logging.disable_progress_bar()
+
+
+def evaluate(options) -> None:
+    from trainer.checkpointing import write_json
+    from trainer.evaluation import evaluate_checkpoint, write_predictions
+
+    _quiet_libraries()
+    modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
+    rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(options.out.with_suffix(".parquet"), rows)
+    write_json(options.out, results)
+    for name, value in results["metrics"].items():
+        print(f"{name:28} {'-' if value is None else f'{value:.4f}' if isinstance(value, float) else value}")
+    print(options.out)
+
+
+def leaderboard(options) -> None:
+    from trainer.leaderboard import write_leaderboard
+
+    for path in write_leaderboard(options.results, options.out):
+        print(path)
+
+
+def predict(options) -> None:
+    from trainer.prediction import predict_clip
+
+    label = predict_clip(options.model, options.text, options.clip, options.visual_extractor)
+    print(json.dumps(label) if options.json else label["label"])
+
+
+def publish(options) -> None:
+    from trainer.hub import publish_folder
+
+    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
+
+
+def merge(options) -> None:
+    from trainer.adapters import merge_checkpoint
+    from trainer.evaluation import find_checkpoint
+
+    print(merge_checkpoint(find_checkpoint(options.adapter), options.out, options.overwrite))
+
+
+def demo(options) -> None:
+    from trainer.demo import run_demo
+
+    _quiet_libraries()
+    run_demo(options.out)
