@@ -6,7 +6,8 @@
 The bare loop has its batches in memory and does forward, backward, clipping, update and zeroing, nothing else. The real
 one is made as `trainer.train` makes it: it reads, augments and pads the samples, counts tokens, keeps the schedule,
 reads and logs the losses every `log_every` steps and draws the bar. Both start from the same weights and use the same
-seeds; that their losses agree is checked. Validation and states are no part of a step and left out.
+seeds; that their losses agree is checked. Validation and states are no part of a step and left out; what trackers cost,
+`watching_overhead.py` measures.
 
 Stretches of steps alternate, and each ratio is of two neighbours, so that a busy machine slows both. "cpu" is
 the overhead in processor time of the training process, which other jobs hardly disturb; "wait" is the time that the
@@ -189,7 +190,7 @@ def make_config(options: argparse.Namespace, folder: Path) -> RunConfig:
         data = [str(write_prepared(folder / "generated", sizes))]
     # Rates that are constant: the bare loop has no schedule.
     fixed = {"data": data, "batch_size": options.batch_size, "epochs": 1000, "scheduler": "constant", "warmup_ratio": 0}
-    fixed["log_every"] = options.log_every
+    fixed.update(log_every=options.log_every, trackers=[])
     if options.config:
         return load_config(options.config, [text for name, value in fixed.items() for text in _override(name, value)])
     return RunConfig(run="overhead", model={"text_config": SIZES[options.size]}, **fixed)
