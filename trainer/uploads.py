@@ -149,7 +149,9 @@ def send(folder: Path, upload: Upload) -> str:
     Sent twice, it is the same commit and tag.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import get_session
 
+    get_session().timeout = ANSWER_WITHIN  # by default the library waits for an answer for ever
     api = HfApi()
     api.create_repo(upload.repo, private=upload.private, exist_ok=True)
     if upload.branch is not None:
@@ -210,7 +212,7 @@ def _ask(repos: Sequence[str], private: bool, problems: list[Exception]) -> None
 
     api = HfApi()
     try:
-        role = api.whoami()["auth"].get("accessToken", {}).get("role")
+        role = api.whoami().get("auth", {}).get("accessToken", {}).get("role")
         if role == "read":
             raise PermissionError("the access token is for reading only")
         for repo in repos:
@@ -231,9 +233,6 @@ class Uploader:
     """
 
     def __init__(self, run_folder: Path, pause: float = 1.0):
-        from huggingface_hub.utils import get_session
-
-        get_session().timeout = ANSWER_WITHIN  # by default the library waits for an answer for ever
         self.run_folder, self.pause = run_folder, pause
         drop_unfinished(run_folder)
         self._wake, self._ending = threading.Event(), threading.Event()
