@@ -1,12 +1,14 @@
 """The queue of uploads: whole folders only, in their order, a bounded number of attempts, nothing lost."""
 
+import shutil
 import threading
+import time
 
 import pytest
 
 import trainer.uploads as uploads
 from trainer.arguments import RunConfig
-from trainer.uploads import Upload, Uploader, make_pending, pending
+from trainer.uploads import Upload, Uploader, make_pending, mark_sent, pending
 
 
 @pytest.fixture
@@ -48,16 +50,23 @@ def test_what_was_sent_is_not_sent_again_but_to_another_repository(sent, tmp_pat
     assert sent == ["final", "final"] and len(pending(tmp_path)) == 1
 
 
-def test_writer_and_sender_do_not_disturb_each_other(sent, tmp_path):
-    """The same names are set aside again and again while they are sent: none is left without its files or ticket."""
-    uploader = Uploader(tmp_path, pause=0)
-    for number in range(200):
-        make_pending(
-            tmp_path, f"{number % 3:08d}", Upload("me/x", ""), lambda out: (out / "w").write_text("w"), again=True
-        )
-        uploader.wake()
-    assert uploader.finish() == [] and len(sent) >= 3
-    assert not list((tmp_path / "pending").iterdir())
+def test_a_name_is_not_filled_again_while_it_is_removed(tmp_path, monkeypatch):
+    """The thread takes a folder out of the queue while the training sets one of the same name aside."""
+    put(tmp_path, "00000003")
+    (folder, upload), original, removing = pending(tmp_path)[0], shutil.rmtree, threading.Event()
+
+    def slow(path, **settings):
+        removing.set()
+        time.sleep(0.2)
+        original(path, **settings)
+
+    monkeypatch.setattr(uploads.shutil, "rmtree", slow)
+    thread = threading.Thread(target=mark_sent, args=(folder, upload, "https://hub/x"))
+    thread.start()
+    removing.wait()
+    make_pending(tmp_path, "00000003", Upload("me/other", ""), lambda out: (out / "weights").write_text("w"))
+    thread.join()
+    assert [(path / "weights").exists() for path, _ in pending(tmp_path)] == [True]
 
 
 def test_half_written_folders_are_neither_sent_nor_kept(sent, tmp_path):
@@ -68,6 +77,7 @@ def test_half_written_folders_are_neither_sent_nor_kept(sent, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_pending(tmp_path, "00000003", Upload("me/x", ""), killed)
     assert Uploader(tmp_path, pause=0).finish() == [] and sent == []
+    assert not list((tmp_path / "pending").iterdir())
     put(tmp_path, "00000003")
     assert [path.name for path in (tmp_path / "pending" / "00000003").iterdir()] == ["weights"]
 
