@@ -127,8 +127,7 @@ def label(options) -> None:
 
 
 def train(options) -> None:
-    from accelerate import PartialState
-
+    from dataset_scripts.ranks import is_helper
     from trainer.arguments import load_config
     from trainer.summary import write_summary
 
@@ -139,7 +138,7 @@ def train(options) -> None:
     _check_together(configs)
     _quiet_libraries()
     paths, failed = _train_each(configs)
-    if len(paths) > 1 and PartialState().is_main_process:
+    if len(paths) > 1 and not is_helper():
         folder = Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
         print(f"\n{write_summary(paths, folder)}\n{folder / 'summary.md'}")
     if failed:
@@ -163,8 +162,7 @@ def _check_together(configs) -> None:
 
 def _train_each(configs) -> tuple[list[Path], list[str]]:
     """Results files, and what went wrong in runs whose loss became no number: the others are run all the same."""
-    from accelerate import PartialState
-
+    from dataset_scripts.ranks import is_helper
     from trainer.summary import write_summary
     from trainer.train import train
 
@@ -175,7 +173,7 @@ def _train_each(configs) -> tuple[list[Path], list[str]]:
         except FloatingPointError as error:
             failed.append(f"{config.run}: {error}")
             continue
-        if PartialState().is_main_process:
+        if not is_helper():
             _print_results(config, found)
             write_summary(found, Path(config.output_dir) / config.run)
         paths += found

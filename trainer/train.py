@@ -4,6 +4,7 @@ For each seed: train, validate by generation, keep the best checkpoint, and at t
 it. A seed that is finished is not trained again; one that was killed goes on from its newest state (`trainer/loop.py`).
 """
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
+from dataset_scripts.ranks import is_helper
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
@@ -66,7 +68,7 @@ def load_data(config: RunConfig) -> RunData:
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
     """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
     check_trackers(config)
-    if config.push_to_hub is not None and PartialState().is_main_process:
+    if config.push_to_hub is not None and not is_helper():
         repos = [repository(config, seed) for seed in config.seeds]
         check_access(repos, PushSettings.from_settings(config.push_to_hub).private)
     publishers: list[Publisher] = []
@@ -97,7 +99,7 @@ def _train_seeds(config: RunConfig, progress: bool, publishers: list[Publisher])
 def _push_final(config: RunConfig, seed: int, folder: Path, publishers: list[Publisher]) -> None:
     """Also of a seed that was finished before: it may have been killed before its last upload."""
     if not publishers or publishers[-1].folder != folder:
-        publishers.append(Publisher(config, seed, folder, PartialState().is_main_process))
+        publishers.append(Publisher(config, seed, folder, not is_helper()))
     publishers[-1].add_final()
 
 
@@ -122,6 +124,7 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
         mixed_precision=config.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    check_processes(accelerator)
     check_sharding(accelerator, config)
     load_models_whole()
     set_seed(seed)
@@ -154,6 +157,16 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
     best = load_model(folder / BEST).to(accelerator.device)
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
+
+
+def check_processes(accelerator: Accelerator) -> None:
+    """Refuses to train as many times as there are processes: they must know of each other."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ValueError(
+            f"expected {started} processes that train together, as they were started, but accelerate sees "
+            f"{accelerator.num_processes}; on CPUs set ACCELERATE_USE_CPU=true"
+        )
 
 
 def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:

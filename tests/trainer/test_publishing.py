@@ -65,12 +65,16 @@ def environment(hub: HubServer, folder: Path, token: str | None = TOKEN) -> dict
     return {**client_environment(hub, folder / "home", token), "OMP_NUM_THREADS": "1", **trackers}
 
 
-def start(hub: HubServer, folder: Path, settings: dict, token: str | None = TOKEN) -> subprocess.Popen:
+def start(
+    hub: HubServer, folder: Path, settings: dict, token: str | None = TOKEN, processes: int = 1
+) -> subprocess.Popen:
     path = folder / f"{settings['run']}.yaml"
     path.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "trainer.cli", "train", str(path)]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    command = [sys.executable, "-m", *(launcher if processes > 1 else []), "trainer.train", str(path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment(hub, folder, token), cwd=ROOT, **pipes)
+    variables = {**environment(hub, folder, token), "ACCELERATE_USE_CPU": "true"}
+    return subprocess.Popen(command, env=variables, cwd=ROOT, **pipes)
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -207,10 +211,14 @@ def test_a_kill_before_the_last_upload_is_made_good_when_the_command_is_given_ag
 
 
 def test_only_the_best_is_pushed_and_each_seed_has_its_repository(hub, settings, tmp_path):
+    """By two processes, of which one pushes."""
     push = {"repo": "tester/best", "private": False}
-    finish(start(hub, tmp_path, {**settings, "run": "best", "seeds": [1, 2], "epochs": 3, "push_to_hub": push}))
+    settings = {**settings, "run": "best", "seeds": [1, 2], "epochs": 3, "push_to_hub": push}
+    printed = finish(start(hub, tmp_path, settings, processes=2))
+    assert printed.count("seed-2/results.json: ") == 1
     for seed in (1, 2):
         folder = tmp_path / "runs" / "best" / f"seed-{seed}"
+        assert json.loads((folder / "environment.json").read_text())["processes"] == 2
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         best = {f"step-{line['step']}" for line in lines if line.get("best")}
         assert {*tags(hub, f"tester/best-seed-{seed}")} == {*best, "final"}

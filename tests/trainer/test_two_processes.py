@@ -12,31 +12,33 @@ import datasets
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.trainer.tracked import expected_values, run_names, trackio_tables, trackio_values
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
-from trainer.train import train
+from trainer.train import check_processes, train
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_two = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
 
 
-def start_two(settings: dict, folder: Path) -> subprocess.Popen:
+def start_two(settings: dict, folder: Path, *before: Path) -> subprocess.Popen:
+    """The run of these settings, after those of some config files."""
     config = folder / "two.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     environment["HF_DATASETS_CACHE"] = str(folder / "cache")
-    command += ["-m", "trainer.train", str(config)]
+    command += ["-m", "trainer.train", *map(str, before), str(config)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
 
 
-def train_in_two(settings: dict, folder: Path) -> str:
+def train_in_two(settings: dict, folder: Path, *before: Path) -> str:
     """What it printed."""
-    process = start_two(settings, folder)
+    process = start_two(settings, folder, *before)
     out, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     return out
@@ -93,3 +95,21 @@ def test_two_processes_go_on_where_they_were_killed(run_settings, tmp_path):
         expected, found = expected_values(folder), trackio_values(folder)
         assert found.keys() == expected.keys()
         assert all(found[key] == expected[key] for key in expected if "tokens" not in key[1])
+
+
+@needs_two
+def test_two_processes_stay_together_after_a_run_that_was_finished_before(run_settings, tmp_path):
+    """Nothing may ask accelerate for its state before an Accelerator says that this is a CPU: both would be alone."""
+    settings = {**run_settings, "epochs": 1}
+    train(RunConfig(**{**settings, "run": "first"}), progress=False)
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump({**settings, "run": "first"}))
+    printed = train_in_two({**settings, "run": "second"}, tmp_path, tmp_path / "first.yaml")
+    second = tmp_path / "runs" / "second" / "seed-1"
+    assert json.loads((second / "environment.json").read_text())["processes"] == 2
+    assert printed.count("| second | 1 |") == 1 and (tmp_path / "runs" / "summary.md").is_file()
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(run_settings, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="expected 2 processes that train together.* but accelerate sees 1"):
+        check_processes(Accelerator())
