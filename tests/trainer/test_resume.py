@@ -87,7 +87,7 @@ def test_killed_anywhere_and_resumed_is_the_straight_run(settings, monkeypatch, 
     assert found_log == log
     assert found_metrics == metrics
     resumed = json.loads((again.parent / "environment.json").read_text())["resumed"]
-    assert len(resumed) == 6 and all(one["seed"] == 1 and one["from"].startswith("state-") for one in resumed)
+    assert len(resumed) == 7 and all(one["seed"] == 1 and one["from"].startswith("state-") for one in resumed)
     assert not list(again.parent.glob("*.partial")) and not list(again.parent.glob("*.outgoing"))
 
 
