@@ -17,7 +17,7 @@ TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = [
     *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
-    *("pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
+    *("filelock>=3.12", "pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
 ]
 DEEPSPEED = ["deepspeed>=0.19"]
 TENSORBOARD = ["tensorboard>=2.18"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from transformers import SchedulerType
+from transformers import SchedulerType, T5Config
 
 from modeling_unimse.configuration_unimse import UniMSEConfig
 from modeling_unimse.universal_label_unimse import EMOTIONS, check_emotions
@@ -18,8 +18,15 @@ from trainer.peft_settings import adapter_config
 from trainer.uploads import PushSettings
 
 MODALITIES = ("audio", "visual")
-_SHORT = {"out": "output_dir"}
+# `torchrun` takes --run for a beginning of its own options, also behind the module that it starts.
+_SHORT = {"out": "output_dir", "run_name": "run"}
 TRACKERS = ("trackio", "tensorboard", "wandb")
+
+_TEXT_FIELDS = {
+    *(item.name for item in dataclasses.fields(T5Config)),
+    *T5Config.attribute_map,
+    *("bos_token_id", "decoder_start_token_id", "scale_decoder_outputs", "tie_word_embeddings"),
+}
 
 
 @dataclass
@@ -159,6 +166,8 @@ class RunConfig:
         for name in self.model:
             if name in ("emotions", "context_before", "context_after"):
                 raise ValueError(f"model.{name}: set {name} at the top level, where the processor reads it too")
+        text_config = self.model.get("text_config") or {}
+        check_fields(text_config, _TEXT_FIELDS, "model.text_config")
         settings = dict(self.model)
         if self.backbone is not None and "text_config" not in settings:
             settings.pop("fusion_layers", None)  # which layers there are, the backbone will tell
@@ -171,7 +180,9 @@ class RunConfig:
 
     def _check_optimization(self):
         if self.scheduler not in (names := [kind.value for kind in SchedulerType]):
-            raise ValueError(f"scheduler: expected one of {', '.join(names)}, got {self.scheduler!r}")
+            raise ValueError(
+                f"scheduler: expected a known name, got {self.scheduler!r}{nearest(self.scheduler, names)}"
+            )
         rates = ("learning_rate", "fusion_learning_rate", "encoder_learning_rate", "contrastive_learning_rate")
         for name in (*rates, "max_grad_norm"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
@@ -202,7 +213,7 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunCo
 
     `extends: other.yaml` in a file takes every field from another one but those that it gives itself; mappings such as
     `model` are merged. `--extends FILE` extends FILE instead, so that ablations can be run over any config. `--out DIR`
-    is short for `--output_dir DIR`.
+    is short for `--output_dir DIR`, and `--run_name NAME` is `--run NAME`, which torchrun does not let through.
 
     Raises:
         ValueError: unknown fields (with the nearest known one) and wrong values, before anything starts.
@@ -304,5 +315,6 @@ def _checked(name: str, kind, value):
         (inner,) = typing.get_args(kind)
         return [_checked(f"{name}[{index}]", inner, entry) for index, entry in enumerate(value)]
     if not isinstance(value, origin) or (isinstance(value, bool) and origin is not bool):
-        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+        hint = f", such as [{value}]" if origin is list else ""
+        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}{hint}, got {value!r}")
     return value

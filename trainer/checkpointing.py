@@ -23,13 +23,17 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 
+from dataset_scripts.ranks import is_helper
 from trainer.arguments import RunConfig
 from trainer.state import PREFIX, newest_state, remove_partial
 
@@ -47,6 +51,25 @@ def run_folder(config: RunConfig, seed: int) -> Path:
     return Path(config.output_dir) / config.run / f"seed-{seed}"
 
 
+@contextmanager
+def only_here(folder: Path) -> Iterator[None]:
+    """No other run trains in the folder meanwhile, such as processes that outlived their launcher. A lock of the system,
+    so that a kill frees it.
+
+    Raises:
+        FileExistsError: another one does.
+    """
+    if is_helper():
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise FileExistsError(f"{folder}: another process is training here; wait for it, or end it") from None
+
+
 def is_finished(folder: Path, config: RunConfig) -> bool:
     """Whether this very run has ended before.
 
@@ -59,7 +82,7 @@ def is_finished(folder: Path, config: RunConfig) -> bool:
         return True
     changed = ", ".join(changed_fields(folder, config)) or "none, but resume is never"
     raise FileExistsError(
-        f"{folder}: a finished run stands here (changed since: {changed}); give another --run NAME, or pass "
+        f"{folder}: a finished run stands here (changed since: {changed}); give another --run_name NAME, or pass "
         "--overwrite true"
     )
 
@@ -107,7 +130,7 @@ def _resumable(folder: Path, config: RunConfig) -> Path | None:
         return None
     if changed := changed_fields(folder, config):
         raise ValueError(
-            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run NAME, or start again "
+            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run_name NAME, or start again "
             "with --resume never"
         )
     print(f"going on from {state}")

@@ -1,8 +1,10 @@
 """The `unimse` command. Exit code 0 = done, 1 = failed, 2 = wrong usage, 130 = Ctrl-C; an error is one line."""
 
 import argparse
+import dataclasses
 import inspect
 import sys
+import warnings
 from pathlib import Path
 
 from trainer import commands as run
@@ -11,6 +13,7 @@ BENCHMARKS = ("mosi", "mosei", "meld", "iemocap", "custom")
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 _DATA_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: files that are missing or in the way
 _LONGEST_MESSAGE = 1000  # characters
+_library_warning = warnings.formatwarning
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -96,7 +99,11 @@ def _add_model_commands(commands):
     train = commands.add("train", run.train, "train; any field of the config can follow as --field value", example)
     train.add_argument("-h", "--help", action=_HelpWithFields, help="show this and every field of a config")
     train.add_argument("config", type=Path, help="YAML file; of several, each is run, and one table made of all")
-    train.add_argument("overrides", nargs=argparse.REMAINDER, help="--field value ...")
+    train.add_argument(
+        "overrides",
+        nargs=argparse.REMAINDER,
+        help="--field value, --field.of.it value, --out DIR, --extends CONFIG ...",
+    )
 
     example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
     evaluate = commands.add("evaluate", run.evaluate, "score a checkpoint on prepared datasets", example)
@@ -155,8 +162,17 @@ class _HelpWithFields(argparse.Action):
 
     def __call__(self, parser, *_):
         from trainer.arguments import RunConfig
+        from trainer.augmentation import Augmentation
+        from trainer.batching import Mixing
+        from trainer.uploads import PushSettings
 
-        print(f"{parser.format_help()}\n{inspect.cleandoc(RunConfig.__doc__)}")
+        print(f"{parser.format_help()}\n{inspect.cleandoc(RunConfig.__doc__)}\n\nDefaults:")
+        for item in dataclasses.fields(RunConfig):
+            default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+            shown = "must be given" if default is dataclasses.MISSING else default
+            print(f"    {item.name}: {getattr(item.type, '__name__', item.type)} = {shown}")
+        for name, kind in (("mixing", Mixing), ("augmentation", Augmentation), ("push_to_hub", PushSettings)):
+            print(f'\nFields of {name}, such as --{name} "{{...}}":\n\n{inspect.cleandoc(kind.__doc__)}')
         parser.exit()
 
 
@@ -194,13 +210,21 @@ def _one_line(message: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 200]} ... {line[-200:]}"
 
 
+def _warning_line(message, category, filename, lineno, line=None) -> str:
+    """What a user is warned of; where it stands in the code is of use for libraries only."""
+    if category is UserWarning and Path(filename).parent == Path(__file__).parent:
+        return f"warning: {_one_line(str(message))}\n"
+    return _library_warning(message, category, filename, lineno, line)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     options = build_parser().parse_args(arguments)
+    warnings.formatwarning = _warning_line
     try:
         options.run(options)
     except KeyboardInterrupt as error:
-        print(f"unimse {options.command}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"unimse {options.command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except _DATA_ERRORS as error:
         if options.debug:

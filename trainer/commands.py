@@ -74,6 +74,9 @@ def push(options) -> None:
     from trainer.push import is_model_folder, is_run_folder, push_model, push_run
 
     folder, private = options.folder, not options.public
+    if seeds := sorted(map(str, folder.glob("seed-*"))):
+        raise ValueError(f"{folder}: expected the run folder of one seed, such as {seeds[0]}")
+    _quiet_libraries()
     if options.dry_run:
         _print_planned(folder, options.repo)
     elif is_run_folder(folder):
@@ -170,6 +173,8 @@ def _train_each(configs) -> tuple[list[Path], list[str]]:
     for config in configs:
         try:
             found = train(config)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on from the newest state") from None
         except FloatingPointError as error:
             failed.append(f"{config.run}: {error}")
             continue

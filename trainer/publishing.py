@@ -84,7 +84,8 @@ def finish_uploads(publishers: Sequence[Publisher]) -> None:
         if waiting := pending(publisher.folder):
             print(f"{publisher.repo}: {len(waiting)} uploads to send")
         began = time.monotonic()
-        publisher.uploader.finish(longest)
+        if not publisher.uploader.finish(longest):
+            print(f"{publisher.repo}: all is on the Hub")
         longest = max(0.0, longest - (time.monotonic() - began))
 
 

@@ -39,7 +39,7 @@ def check_sharding(accelerator: Accelerator, config: RunConfig) -> None:
             if os.environ.get(variable, "false").lower() == "true":
                 raise ValueError(
                     f"{kind}: accelerate shards on accelerators only, and here is {accelerator.device.type}; launch "
-                    "with trainer/configs/accelerate/ddp.yaml or without a config file"
+                    "without a config file"
                 )
         return
     kind, _ = _KINDS[accelerator.distributed_type]

@@ -27,6 +27,7 @@ from trainer.checkpointing import (
     BEST,
     environment,
     is_finished,
+    only_here,
     open_run_folder,
     run_folder,
     save_checkpoint,
@@ -34,6 +35,7 @@ from trainer.checkpointing import (
 )
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
 from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
+from trainer.fields import nearest
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
 from trainer.publishing import Publisher, finish_uploads, repository
@@ -90,7 +92,8 @@ def _train_seeds(config: RunConfig, progress: bool, publishers: list[Publisher])
             if data is None:
                 data = load_data(config)
                 check_data(config, data)
-            paths.append(train_seed(config, seed, data, publishers, progress))
+            with only_here(folder):
+                paths.append(train_seed(config, seed, data, publishers, progress))
         if config.push_to_hub is not None:
             _push_final(config, seed, folder, publishers)
     return paths
@@ -115,7 +118,8 @@ def check_data(config: RunConfig, data: RunData):
     rows = [{**row, **neutral} for dataset in data.validation.values() for row in dataset.rows]
     metrics = score(rows)["metrics"]
     if config.metric not in metrics:
-        raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}")
+        near = nearest(config.metric, metrics)
+        raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}{near}")
 
 
 def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Publisher], progress: bool = True) -> Path:

@@ -208,7 +208,7 @@ def check_access(repos: Sequence[str], private: bool, longest: float = 15.0) -> 
 def _ask(repos: Sequence[str], private: bool, problems: list[Exception]) -> None:
     """In a thread: what went wrong is judged by the one that waits for it."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     try:
@@ -217,6 +217,8 @@ def _ask(repos: Sequence[str], private: bool, problems: list[Exception]) -> None
             raise PermissionError("the access token is for reading only")
         for repo in repos:
             api.create_repo(repo, private=private, exist_ok=True)
+    except LocalTokenNotFoundError:
+        problems.append(PermissionError("there is no access token"))
     except HfHubHTTPError as error:
         refused = error.response.status_code in (401, 403)
         problems.append(PermissionError(f"{repos[0]}: {error_line(error)}") if refused else error)

@@ -189,11 +189,14 @@ def test_killed_during_a_push_nothing_is_lost(hub, settings, tmp_path):
     assert {*tags(hub, repo)} == {*(f"step-{step}" for step in logged_accuracy(folder)), "final"}
 
 
-def test_without_a_valid_token_it_stops_before_it_begins(hub, settings, tmp_path):
-    process = start(hub, tmp_path, {**settings, "run": "x", "push_to_hub": {"repo": "tester/x"}}, token="hf_wrong")
+@pytest.mark.parametrize(
+    ("token", "message"), [("hf_wrong", "tester/x: Invalid user token"), (None, "there is no access token")]
+)
+def test_without_a_valid_token_it_stops_before_it_begins(token, message, hub, settings, tmp_path):
+    process = start(hub, tmp_path, {**settings, "run": "x", "push_to_hub": {"repo": "tester/x"}}, token=token)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "push_to_hub: tester/x: Invalid user token" in errors.splitlines()[-1]
+    assert f"push_to_hub: {message}" in errors.splitlines()[-1]
     assert not list(states(tmp_path / "runs" / "x" / "seed-1"))
 
 
@@ -255,5 +258,8 @@ def test_uploads_that_wait_are_sent_by_the_command_and_to_their_repository_only(
 
 
 def test_what_is_no_run_is_not_pushed(tmp_path, capsys):
+    (tmp_path / "run" / "seed-1").mkdir(parents=True)
+    assert main(["push", str(tmp_path / "run"), "me/x"]) == 1
+    assert "expected the run folder of one seed, such as" in capsys.readouterr().err
     assert main(["push", str(tmp_path), "me/x"]) == 1
     assert f"unimse push: {tmp_path}" in capsys.readouterr().err

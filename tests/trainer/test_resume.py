@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainer.arguments import RunConfig
-from trainer.checkpointing import BEST, run_folder
+from trainer.checkpointing import BEST, only_here, run_folder
 from trainer.loop import Loop
 from trainer.state import newest_state, states
 from trainer.train import train
@@ -154,3 +154,12 @@ def test_a_loss_that_is_no_number_stops_and_names_its_samples(settings, monkeypa
     bad = json.loads((run_folder(config, 1) / "bad-batch-0.json").read_text())
     assert bad["step"] == 3 and bad["losses"]["task_loss"] == "nan" and len(bad["ids"]) == 8
     assert all(name.split("/")[1] == "train" for name in bad["ids"])
+
+
+def test_two_runs_do_not_train_in_one_folder(settings):
+    """Such as the processes of a launcher that was killed without them."""
+    config = RunConfig(**{**settings, "epochs": 1})
+    with only_here(run_folder(config, 1)):
+        with pytest.raises(FileExistsError, match="seed-1: another process is training here"):
+            train(config, progress=False)
+    train(config, progress=False)
