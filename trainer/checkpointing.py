@@ -53,8 +53,9 @@ def run_folder(config: RunConfig, seed: int) -> Path:
 
 @contextmanager
 def only_here(folder: Path) -> Iterator[None]:
-    """No other run trains in the folder meanwhile, such as processes that outlived their launcher. A lock of the system,
-    so that a kill frees it.
+    """No other run trains in the folder meanwhile, such as processes that outlived their launcher.
+
+    The lock is the system's, so that a kill frees it.
 
     Raises:
         FileExistsError: another one does.
@@ -130,8 +131,8 @@ def _resumable(folder: Path, config: RunConfig) -> Path | None:
         return None
     if changed := changed_fields(folder, config):
         raise ValueError(
-            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run_name NAME, or start again "
-            "with --resume never"
+            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run_name NAME, or start "
+            "again with --resume never"
         )
     print(f"going on from {state}")
     remove_partial(folder)
