@@ -81,15 +81,16 @@ def test_two_processes_go_on_where_they_were_killed(run_settings, tmp_path):
     model = {**run_settings["model"]}
     model["text_config"] = {**model["text_config"], "dropout_rate": 0.1}
     settings = {**run_settings, "model": model, "epochs": 2, "save_every": 2, "batch_size": 4}
-    train_in_two({**settings, "run": "straight"}, tmp_path)
-    killed = {**settings, "run": "killed"}
-    kill_in_two(killed, tmp_path, tmp_path / "runs" / "killed" / "seed-1" / "state-00000004")
+    train_in_two({**settings, "run": "two-straight"}, tmp_path)
+    killed = {**settings, "run": "two-killed"}
+    kill_in_two(killed, tmp_path, tmp_path / "runs" / "two-killed" / "seed-1" / "state-00000004")
     assert "going on from" in train_in_two(killed, tmp_path)
     straight, resumed = (
-        load_file(tmp_path / "runs" / run / "seed-1" / BEST / "model.safetensors") for run in ("straight", "killed")
+        load_file(tmp_path / "runs" / run / "seed-1" / BEST / "model.safetensors")
+        for run in ("two-straight", "two-killed")
     )
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-    for run in ("straight", "killed"):  # only the main process has a tracker, and the kill broke nothing in it
+    for run in ("two-straight", "two-killed"):  # only the main process has a tracker, and the kill broke nothing in it
         folder = tmp_path / "runs" / run / "seed-1"
         assert len(run_names(folder)) == 1 and len(trackio_tables(folder)) == 2
         expected, found = expected_values(folder), trackio_values(folder)

@@ -13,6 +13,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
 
 from trainer import train
+from trainer.arguments import load_config
 from trainer.loop import Loop
 
 KILLED_AT = 4
@@ -58,7 +59,7 @@ def kill(path: str) -> None:
 
     Loop._step = killed
     try:
-        train.main([path])
+        train.train(load_config(path))
     except Killed:
         Loop._step = step
     else:
@@ -70,4 +71,4 @@ if __name__ == "__main__":
     for config in sys.argv[1:]:
         if Path(config).stem == "killed":
             kill(config)
-        train.main([config])
+        train.train(load_config(config))
