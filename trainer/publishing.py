@@ -41,7 +41,9 @@ class Publisher:
     def is_due(self, progress: Progress) -> bool:
         """Whether something is to be pushed after a validation; the same on every process."""
         validation = -(-progress.epoch // self.config.evaluate_every)
-        if validation % self.settings.every and progress.epoch != self.config.epochs:
+        patience = self.config.patience
+        is_last = progress.epoch == self.config.epochs or (patience is not None and progress.since_best >= patience)
+        if validation % self.settings.every and not is_last:
             return False
         # Of the last `every` validations one may have been the best so far, and was not pushed yet.
         return not self.settings.only_best or progress.since_best < self.settings.every

@@ -16,7 +16,8 @@ from tests.hub_server import TOKEN, HubServer, client_environment
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
 from trainer.cli import main
-from trainer.state import states
+from trainer.publishing import Publisher
+from trainer.state import Progress, states
 from trainer.train import train
 from trainer.uploads import Upload, make_pending, pending
 
@@ -255,6 +256,26 @@ def test_uploads_that_wait_are_sent_by_the_command_and_to_their_repository_only(
     command = [sys.executable, "-m", "trainer.cli", "push", str(folder), "tester/waits"]
     subprocess.run(command, env=environment(hub, tmp_path), cwd=ROOT, capture_output=True, check=True)
     assert {*tags(hub, "tester/waits")} == {"step-3", "final"} and not pending(folder)
+
+
+@pytest.mark.parametrize(
+    ("only_best", "since_best", "due"),
+    [
+        # epochs 1 to 8, every third of which is pushed, and the last; patience ends the run at the fifth
+        (False, [0, 0, 1, 2, 3], [3, 5]),
+        (True, [0, 1, 2, 0, 1], [3]),
+        (True, [0, 1, 2, 3, 4], [3]),
+        (False, [0, 0, 0, 0, 0, 0, 0, 0], [3, 6, 8]),
+    ],
+)
+def test_every_third_validation_is_pushed_and_the_last(only_best, since_best, due, tmp_path):
+    push = {"repo": "me/x", "every": 3, "only_best": only_best}
+    config = RunConfig(run="x", data=["x"], epochs=8, patience=3, push_to_hub=push)
+    publisher = Publisher(config, 1, tmp_path, is_main=False)
+    found = [
+        epoch for epoch, since in enumerate(since_best, 1) if publisher.is_due(Progress(epoch=epoch, since_best=since))
+    ]
+    assert found == due
 
 
 def test_what_is_no_run_is_not_pushed(tmp_path, capsys):
