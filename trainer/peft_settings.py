@@ -25,7 +25,7 @@ def adapter_config(settings: Mapping):
     name = str(fields.pop("type", "")).lower()
     if name not in types:
         raise ValueError(
-            f"peft.type: expected a type of the peft library such as lora, got {name!r}{nearest(name, types)}"
+            f"peft.type: expected one of the peft library, such as lora, got {name!r}{nearest(name, types)}"
         )
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[types[name]]
     known = {item.name for item in dataclasses.fields(kind) if item.init} - set(_OWN_FIELDS)

@@ -116,9 +116,9 @@ def test_what_a_run_does_not_use_stays_frozen(run_settings, modalities, tmp_path
 WRONG = [
     (
         {"type": "lorra"},
-        "peft.type: expected a type of the peft library such as lora, got 'lorra'; did you mean 'lora'",
+        "peft.type: expected one of the peft library, such as lora, got 'lorra'; did you mean 'lora'",
     ),
-    ({"r": 8}, "peft.type: expected a type of the peft library such as lora, got ''"),
+    ({"r": 8}, "peft.type: expected one of the peft library, such as lora, got ''"),
     ({"type": "lora", "lora_alfa": 8}, "unknown field 'peft.lora_alfa'; did you mean 'lora_alpha'"),
     ({"type": "lora", "task_type": "x"}, "unknown field 'peft.task_type'"),
     ({"type": "prompt_tuning", "num_virtual_tokens": 4}, "prompt_tuning cannot train and save the fusion modules"),
