@@ -38,6 +38,7 @@ from trainer.arguments import RunConfig
 from trainer.state import PREFIX, newest_state, remove_partial
 
 BEST = "checkpoint-best"
+LOCK_WAIT = 10.0  # seconds: data workers of a killed run hold its lock until they notice
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
 _FREE = {
     *("seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"),
@@ -65,7 +66,7 @@ def only_here(folder: Path) -> Iterator[None]:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_WAIT):
             yield
     except Timeout:
         raise FileExistsError(f"{folder}: another process is training here; wait for it, or end it") from None

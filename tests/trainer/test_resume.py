@@ -156,9 +156,10 @@ def test_a_loss_that_is_no_number_stops_and_names_its_samples(settings, monkeypa
     assert all(name.split("/")[1] == "train" for name in bad["ids"])
 
 
-def test_two_runs_do_not_train_in_one_folder(settings):
+def test_two_runs_do_not_train_in_one_folder(settings, monkeypatch):
     """Such as the processes of a launcher that was killed without them."""
     config = RunConfig(**{**settings, "epochs": 1})
+    monkeypatch.setattr("trainer.checkpointing.LOCK_WAIT", 0.0)
     with only_here(run_folder(config, 1)):
         with pytest.raises(FileExistsError, match="seed-1: another process is training here"):
             train(config, progress=False)

@@ -56,8 +56,9 @@ def test_a_name_is_not_filled_again_while_it_is_removed(tmp_path, monkeypatch):
     (folder, upload), original, removing = pending(tmp_path)[0], shutil.rmtree, threading.Event()
 
     def slow(path, **settings):
-        removing.set()
-        time.sleep(0.2)
+        if threading.current_thread() is not threading.main_thread():
+            removing.set()
+            time.sleep(0.2)
         original(path, **settings)
 
     monkeypatch.setattr(uploads.shutil, "rmtree", slow)
