@@ -13,7 +13,7 @@ runs/<run>/seed-<seed>/
     pending/ pushed.json     with `push_to_hub`: what the Hub does not have yet, and what it has (trainer/uploads.py)
     bad-batch-<process>.json the samples at which a loss was no number
     predictions.parquet      test predictions, one row a sample
-    results.json             test metrics with protocol, seed and data (see trainer/evaluation.py)
+    results.json             test metrics with protocol, seed and data (see trainer/results_file.py)
 """
 
 import dataclasses

@@ -204,15 +204,17 @@ def _quiet_libraries() -> None:
 
 
 def evaluate(options) -> None:
-    from trainer.checkpointing import write_json
-    from trainer.evaluation import evaluate_checkpoint, write_predictions
+    from trainer.evaluation import evaluate_checkpoint
+    from trainer.predictions_file import write_predictions
+    from trainer.results_file import write_results
 
     _quiet_libraries()
     modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
     rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(options.out.with_suffix(".parquet"), rows)
-    write_json(options.out, results)
+    predictions = options.out.with_suffix(".parquet")
+    write_predictions(predictions, rows)
+    write_results(options.out, results, predictions)
     for name, value in results["metrics"].items():
         print(f"{name:28} {'-' if value is None else f'{value:.4f}' if isinstance(value, float) else value}")
     print(options.out)

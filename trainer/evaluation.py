@@ -1,34 +1,27 @@
-"""Predictions by constrained generation, and the results file made from them.
+"""Predictions by constrained generation, and the content of the results file made from them.
 
-Results JSON (schema_version 1): run, model, seed, commit, created, command, versions, protocol, data (fingerprint and
-rows of each test set), metrics (`<dataset>/<metric>`, `emotion_accuracy`, `parse_failures`), per_class, confusion,
-reasons (why a metric is null), seconds. Only gold fields are scored; a prediction that is no label is counted, never
-guessed.
+Only gold fields are scored; a prediction that is no label is counted, never guessed.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
-import evaluate
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
+from huggingface_hub import snapshot_download
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from dataset_scripts.publish import content_digest
 from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor, format_label
 from trainer.adapters import is_adapter, load_model, parameter_count
 from trainer.checkpointing import BEST, environment
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
-from trainer.results_file import SCHEMA_VERSION
+from trainer.results_checks import SCHEMA_VERSION
+from trainer.scoring import BOOTSTRAP, score
 from trainer.sharding import gathered_root, is_sharded, load_models_whole
-
-_METRICS = Path(__file__).parent / "metrics"
-_DETAILS = ("per_class", "confusion", "reasons", "samples", "parse_failures", "out_of_set", "evaluated_non0")
 
 
 @torch.no_grad()
@@ -91,69 +84,22 @@ def _prediction_row(row: dict, label) -> dict:
         "prediction": None if label is None else format_label(label),
         "predicted_sentiment": None if label is None else label.intensity,
         "predicted_emotion": None if label is None else label.emotion,
+        "label_probability": None,
+        "emotion_probabilities": None,
+        "polarity_probabilities": None,
     }
 
 
-def score(rows: Sequence[dict]) -> dict:
-    """Metrics of prediction rows.
-
-    Returns:
-        `metrics`: `<dataset>/<metric>` for each dataset and its gold fields (definitions in the cards of
-        trainer/metrics), `emotion_accuracy` over all samples with a gold emotion, `parse_failures`; and `per_class`,
-        `confusion`, `reasons`.
-    """
-    found = {"metrics": {}, "per_class": {}, "confusion": {}, "reasons": {}}
-    for name in dict.fromkeys(row["dataset"] for row in rows):
-        members = [row for row in rows if row["dataset"] == name]
-        _score_sentiment(name, [row for row in members if row["sentiment"] is not None], found)
-        _score_emotion(name, [row for row in members if row["emotion"] is not None], found)
-    with_emotion = [row for row in rows if row["emotion"] is not None]
-    if with_emotion:
-        hits = sum(row["emotion"] == row["predicted_emotion"] for row in with_emotion)
-        found["metrics"]["emotion_accuracy"] = hits / len(with_emotion)
-    found["metrics"]["parse_failures"] = sum(row["prediction"] is None for row in rows)
-    return found
-
-
-def _score_sentiment(name: str, rows: Sequence[dict], found: dict):
-    if rows:
-        predictions = [math.nan if row["prediction"] is None else row["predicted_sentiment"] for row in rows]
-        scores = _metric("msa_regression").compute(
-            predictions=predictions, references=[row["sentiment"] for row in rows]
-        )
-        _add(name, scores, found)
-
-
-def _score_emotion(name: str, rows: Sequence[dict], found: dict):
-    if rows:
-        gold = [row["emotion"] for row in rows]
-        scores = _metric("erc_classification").compute(
-            predictions=[row["predicted_emotion"] or "" for row in rows],
-            references=gold,
-            labels=list(BENCHMARK_EMOTIONS.get(name, sorted(set(gold)))),
-        )
-        found["per_class"][name] = scores["per_class"]
-        found["confusion"][name] = scores["confusion"]
-        _add(name, scores, found)
-
-
-def _add(name: str, scores: dict, found: dict):
-    found["metrics"].update({f"{name}/{key}": value for key, value in scores.items() if key not in _DETAILS})
-    found["reasons"].update({f"{name}/{key}": reason for key, reason in scores["reasons"].items()})
-
-
-@cache
-def _metric(name: str):
-    return evaluate.load(str(_METRICS / name))
-
-
-def results_file(rows: Sequence[dict], *, run: str, seed: int, model, protocol: dict, data: dict, **facts) -> dict:
-    """The results JSON of prediction rows.
+def describe_results(
+    rows: Sequence[dict], *, run: str, seed: int, model, protocol: dict, data: dict, intervals: bool = True, **facts
+) -> dict:
+    """The content of the results file of prediction rows, as `trainer.results_file.write_results` takes it.
 
     Args:
         protocol: context, modalities, decoding, split and labels, as a reader needs them to compare.
         data: fingerprint, rows and split of each dataset.
-        facts: `environment()` (command, commit, versions) and `seconds`.
+        intervals: with bootstrap intervals, which take a second or two.
+        facts: `environment()` (command, commit, versions), `describe_checkpoint(...)` as `checkpoint`, and `seconds`.
     """
     model_facts = {
         "name": model.config.model_type,
@@ -172,8 +118,17 @@ def results_file(rows: Sequence[dict], *, run: str, seed: int, model, protocol: 
         **facts,
         "protocol": protocol,
         "data": data,
-        **score(rows),
+        **score(rows, BENCHMARK_EMOTIONS, BOOTSTRAP if intervals else None),
     }
+
+
+def describe_checkpoint(checkpoint: str | Path) -> dict:
+    """`weights`, 12 digits of the SHA-256 over the weight files, and the Hub `repo` and `revision` they came from."""
+    folder, repo, revision = Path(checkpoint), None, None
+    if not folder.is_dir():
+        folder = Path(snapshot_download(str(checkpoint), allow_patterns=["*.safetensors"]))
+        repo, revision = str(checkpoint), folder.name
+    return {"weights": content_digest(sorted(folder.glob("*.safetensors"))), "repo": repo, "revision": revision}
 
 
 def describe_data(datasets: dict[str, UtteranceDataset]) -> dict:
@@ -182,11 +137,6 @@ def describe_data(datasets: dict[str, UtteranceDataset]) -> dict:
         name: {"fingerprint": dataset.fingerprint, "rows": len(dataset), "split": dataset.rows[0]["split"]}
         for name, dataset in datasets.items()
     }
-
-
-def write_predictions(path: Path, rows: Sequence[dict]):
-    """Prediction rows as Parquet."""
-    Dataset.from_list(list(rows)).to_parquet(path)
 
 
 def evaluate_checkpoint(
@@ -221,7 +171,7 @@ def evaluate_checkpoint(
     datasets = load_split(folders, split, False, processor.context_before, processor.context_after, sets)
     began = time.monotonic()
     rows = predict(model, processor, datasets, accelerator, modalities, batch_size)
-    results = results_file(
+    results = describe_results(
         rows,
         run=training["run"],
         seed=training["seed"],
@@ -229,6 +179,7 @@ def evaluate_checkpoint(
         protocol={**training["protocol"], "modalities": ["text", *modalities], "split": split},
         data=describe_data(datasets),
         **environment(),
+        checkpoint=describe_checkpoint(checkpoint),
         seconds={"evaluate": round(time.monotonic() - began, 1)},
     )
     return rows, results

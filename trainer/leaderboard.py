@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.leaderboard_plots import write_plots
-from trainer.results_file import METRICS, OFFICIAL_TEST_ROWS, Metric, Results, read_all_results
+from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS, Metric
+from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Entry, Score, Section, build_sections, class_scores, primary_metric
 
 PUBLISHED = Path(__file__).parent / "published_results.yaml"

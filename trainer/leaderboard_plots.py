@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.results_file import Metric
+from trainer.metric_names import Metric
 from trainer.results_groups import Entry, Section, primary_metric
 
 _COLORS = ("#3b6ea5", "#c8743a", "#5b9a68", "#8d6bb0", "#b8505f", "#7a7a7a")

@@ -18,13 +18,15 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 
-from modeling_unimse import UniMSEProcessor
+from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
 from trainer.arguments import RunConfig
 from trainer.batching import EpochBatches
 from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, UtteranceDataset
-from trainer.evaluation import predict, score
+from trainer.evaluation import predict
 from trainer.publishing import Publisher
+from trainer.results_file import write_results
+from trainer.scoring import score
 from trainer.sharding import own_class, whole_weights
 from trainer.state import Progress, save_state
 from trainer.step import train_step
@@ -46,7 +48,7 @@ class Loop:
         processor: saved with the best checkpoint.
         validation: datasets that choose the best checkpoint.
         progress: where the training is.
-        describe: model and prediction rows -> the results JSON of a validation.
+        describe: model, prediction rows and saved checkpoint -> the content of the results file of a validation.
         watch: progress bar, log and trackers.
         publisher: has checkpoints uploaded; `None` = none are.
     """
@@ -63,7 +65,7 @@ class Loop:
     processor: UniMSEProcessor
     validation: dict[str, UtteranceDataset]
     progress: Progress
-    describe: Callable[[torch.nn.Module, list[dict]], dict]
+    describe: Callable[[torch.nn.Module, list[dict], Path], dict]
     watch: Watch
     publisher: Publisher | None = None
 
@@ -160,7 +162,7 @@ class Loop:
         rows = predict(
             bare, self.processor, self.validation, self.accelerator, config.modalities, config.eval_batch_size, False
         )
-        metrics = score(rows)["metrics"]
+        metrics = score(rows, BENCHMARK_EMOTIONS)["metrics"]
         value = selection_value(metrics, config)
         is_best = progress.best is None or value > progress.best
         if is_best:
@@ -180,7 +182,7 @@ class Loop:
         if self.accelerator.is_main_process:
             with own_class(bare):
                 save_checkpoint(self.folder / name, bare, self.processor, weights)
-            write_json(self.folder / results, self.describe(bare, rows))
+            write_results(self.folder / results, self.describe(bare, rows, self.folder / name))
 
     def _publish(self, bare: torch.nn.Module, rows: list[dict]) -> None:
         if self.publisher.settings.only_best or self.progress.since_best == 0:

@@ -17,7 +17,8 @@ from trainer.leaderboard import (
     render_tables,
     render_trace,
 )
-from trainer.results_file import METRICS, OVERALL, Results, is_official, read_all_results
+from trainer.metric_names import METRICS, OVERALL, is_official
+from trainer.results_file import Results, read_all_results
 from trainer.results_groups import build_sections
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"

@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from trainer.results_file import METRICS, PRIMARY_METRICS, Metric, Results, benchmark_order, is_official
+from trainer.metric_names import METRICS, PRIMARY_METRICS, Metric, benchmark_order, is_official
+from trainer.results_file import Results
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.leaderboard import format_score, markdown_table
-from trainer.results_file import METRICS, Results, read_all_results
+from trainer.metric_names import METRICS
+from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Score, score_over_seeds
 
 SHOWN = ("mae", "acc2_non0", "weighted_f1", "emotion_accuracy")

@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from dataset_scripts.ranks import is_helper
-from modeling_unimse import UniMSEProcessor
+from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
 from trainer.augmentation import Augmentation
@@ -31,14 +31,16 @@ from trainer.checkpointing import (
     open_run_folder,
     run_folder,
     save_checkpoint,
-    write_json,
 )
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
-from trainer.evaluation import describe_data, predict, results_file, score, write_predictions
+from trainer.evaluation import describe_checkpoint, describe_data, describe_results, predict
 from trainer.fields import nearest
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
+from trainer.predictions_file import write_predictions
 from trainer.publishing import Publisher, finish_uploads, repository
+from trainer.results_file import write_results
+from trainer.scoring import score
 from trainer.sharding import check_sharding, load_models_whole, prepare
 from trainer.state import Progress, load_state
 from trainer.uploads import PushSettings, check_access
@@ -116,7 +118,7 @@ def check_data(config: RunConfig, data: RunData):
                 raise ValueError(f"{name}: emotions {', '.join(unknown)} are not in the grammar; --emotions [{wanted}]")
     neutral = {"prediction": "neutral,0.0,neutral", "predicted_sentiment": 0.0, "predicted_emotion": "neutral"}
     rows = [{**row, **neutral} for dataset in data.validation.values() for row in dataset.rows]
-    metrics = score(rows)["metrics"]
+    metrics = score(rows, BENCHMARK_EMOTIONS)["metrics"]
     if config.metric not in metrics:
         near = nearest(config.metric, metrics)
         raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}{near}")
@@ -224,15 +226,18 @@ def make_loop(config, seed, folder, accelerator, model, processor, samples, data
     )
 
 
-def _validation_results(config: RunConfig, seed: int, data: RunData, model, rows: list[dict]) -> dict:
-    return results_file(
+def _validation_results(config: RunConfig, seed: int, data: RunData, model, rows: list[dict], checkpoint: Path) -> dict:
+    return describe_results(
         rows,
         run=config.run,
         seed=seed,
         model=model,
         protocol={**protocol(config), "split": "validation"},
         data=describe_data(data.validation),
+        intervals=False,
+        checkpoint=describe_checkpoint(checkpoint),
         **environment(),
+        seconds={},
     )
 
 
@@ -243,17 +248,18 @@ def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, 
     path = folder / "results.json"
     if accelerator.is_main_process:
         write_predictions(folder / "predictions.parquet", rows)
-        results = results_file(
+        results = describe_results(
             rows,
             run=config.run,
             seed=seed,
             model=model,
             protocol=protocol(config),
             data=describe_data(data.test),
+            checkpoint=describe_checkpoint(folder / BEST),
             **environment(),
             seconds={"train": seconds, "evaluate": round(time.monotonic() - began, 1)},
         )
-        write_json(path, results)
+        write_results(path, results, folder / "predictions.parquet")
     accelerator.wait_for_everyone()
     return path
 

@@ -15,7 +15,8 @@ from results_files import make_results, write_many, write_results
 from trainer import leaderboard_plots
 from trainer.leaderboard import PUBLISHED, format_score, read_published, write_leaderboard
 from trainer.leaderboard_plots import summed_confusion
-from trainer.results_file import METRICS, OFFICIAL_TEST_ROWS, read_all_results
+from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS
+from trainer.results_file import read_all_results, seal
 from trainer.results_groups import Score, build_sections
 
 
@@ -43,7 +44,7 @@ def sections_of(files, benchmark):
 def write(folder, name, **fields):
     """A correct file with top-level fields replaced."""
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(make_results() | {"run": name} | fields), encoding="utf-8")
+    path.write_text(json.dumps(seal(make_results() | {"run": name} | fields)), encoding="utf-8")
     return path
 
 
@@ -110,12 +111,12 @@ def test_a_training_scored_again_counts_once(tmp_path):
     again = {**content, "data": {"meld": content["data"]["meld"]}, "command": "unimse evaluate"}
     again["metrics"] = {name: value for name, value in content["metrics"].items() if name.startswith("meld/")}
     path = tmp_path / "again.json"
-    path.write_text(json.dumps(again))
+    path.write_text(json.dumps(seal(again)))
     (section,) = build_sections(read_all_results([first, path]))["meld"]
     (entry,) = section.entries
     assert [one.seed for one in entry.results] == [1] and entry.scores["accuracy"].std is None
     again["metrics"]["meld/macro_f1"] -= 0.01
-    path.write_text(json.dumps(again))
+    path.write_text(json.dumps(seal(again)))
     with pytest.raises(ValueError, match="expected the meld scores of .*same run, seed, protocol and data; got others"):
         build_sections(read_all_results([first, path]))
 
@@ -286,7 +287,7 @@ def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path):
     content = make_results()
     content["confusion"]["meld"] = {"labels": ["joy", "fear"], "matrix": [[3, 0], [1, 2]], "other": [1, 0]}
     content["metrics"] = {"meld/accuracy": 5 / 7}
-    (tmp_path / "run.json").write_text(json.dumps(content))
+    (tmp_path / "run.json").write_text(json.dumps(seal(content)))
     (section,) = sections_of([tmp_path / "run.json"], "meld")
     labels, columns, matrix = summed_confusion(section.entries[0], "meld")
     assert (labels, columns) == (["joy", "fear"], ["joy", "fear", "no label"])

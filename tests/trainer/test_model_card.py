@@ -10,8 +10,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
 from results_files import make_results, write_many, write_results
 
+from trainer.metric_names import OFFICIAL_TEST_ROWS
 from trainer.model_card import PROJECT_MODEL_ID, project_model_card, write_model_card
-from trainer.results_file import OFFICIAL_TEST_ROWS
 
 ROOT = Path(__file__).parents[2]
 REFRESH = "python -c \"from pathlib import Path; from trainer.model_card import project_model_card; \

@@ -5,14 +5,14 @@ import json
 import pytest
 from results_files import make_results, write_results
 
-from trainer.results_file import read_all_results, read_results
+from trainer.results_file import read_all_results, read_results, seal
 
 _REMOVE = object()
 
 
 def write(folder, content, name="run.json"):
     path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    path.write_text(content if isinstance(content, str) else json.dumps(seal(content)), encoding="utf-8")
     return path
 
 
@@ -59,8 +59,8 @@ def test_group_is_the_name_without_the_seed(tmp_path, run, seed, group):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("schema_version", 0, "schema_version: expected 1; evaluate the model again, got 0"),
-        ("schema_version", _REMOVE, "schema_version: expected 1"),
+        ("schema_version", 1, "schema_version: expected 2; evaluate the model again, got 1"),
+        ("schema_version", _REMOVE, "schema_version: expected 2"),
         ("run", "", 'run: expected a non-empty string, got ""'),
         ("seed", _REMOVE, "seed: expected this field; it is missing"),
         ("seed", "1", 'seed: expected an integer >= 0, got "1"'),
