@@ -6,7 +6,6 @@ reasons (why a metric is null), seconds. Only gold fields are scored; a predicti
 guessed.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,7 +27,7 @@ from trainer.results_file import SCHEMA_VERSION
 from trainer.sharding import gathered_root, is_sharded, load_models_whole
 
 _METRICS = Path(__file__).parent / "metrics"
-_DETAILS = ("per_class", "confusion", "reasons", "samples", "parse_failures", "out_of_set", "evaluated_non0")
+_DETAILS = ("per_class", "confusion", "intervals", "reasons", "samples", "parse_failures", "out_of_set")
 
 
 @torch.no_grad()
@@ -117,7 +116,7 @@ def score(rows: Sequence[dict]) -> dict:
 
 def _score_sentiment(name: str, rows: Sequence[dict], found: dict):
     if rows:
-        predictions = [math.nan if row["prediction"] is None else row["predicted_sentiment"] for row in rows]
+        predictions = [row["predicted_sentiment"] for row in rows]
         scores = _metric("msa_regression").compute(
             predictions=predictions, references=[row["sentiment"] for row in rows]
         )
@@ -128,7 +127,7 @@ def _score_emotion(name: str, rows: Sequence[dict], found: dict):
     if rows:
         gold = [row["emotion"] for row in rows]
         scores = _metric("erc_classification").compute(
-            predictions=[row["predicted_emotion"] or "" for row in rows],
+            predictions=[row["predicted_emotion"] for row in rows],
             references=gold,
             labels=list(BENCHMARK_EMOTIONS.get(name, sorted(set(gold)))),
         )

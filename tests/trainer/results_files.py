@@ -20,7 +20,9 @@ def make_results(run="full", seed=1, skill=0.7, modalities=("text", "audio", "vi
     msa = score_sentiment(sentiments, gold_sentiments)
     metrics = {f"meld/{key}": erc[key] for key in ("accuracy", "weighted_f1", "macro_f1")}
     metrics |= {
-        f"mosi/{key}": value for key, value in msa.items() if key not in ("samples", "reasons", "parse_failures")
+        f"mosi/{key}": value
+        for key, value in msa.items()
+        if key not in ("samples", "intervals", "reasons", "parse_failures")
     }
     return {
         "schema_version": 1,
