@@ -221,15 +221,15 @@ def evaluate(options) -> None:
 
 
 def leaderboard(options) -> None:
-    from huggingface_hub.utils import disable_progress_bars
-
     from trainer.leaderboard import write_leaderboard
     from trainer.results_sources import fetch_results, find_results
 
-    files = find_results(options.results)
     if not options.results and not options.from_hub:
         raise ValueError("expected results files, folders with some, or --from-hub OWNER/NAME; got none of them")
+    files = find_results(options.results)
     if options.from_hub:
+        from huggingface_hub.utils import disable_progress_bars
+
         disable_progress_bars()
         files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
     for path in write_leaderboard(files, options.out):

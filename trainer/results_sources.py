@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from trainer.results_file import Results, file_digest, read_all_results, read_results
-from trainer.results_groups import build_sections
+from trainer.results_file import file_digest, read_results
 from trainer.uploads import PENDING
 
 SOURCE = "source.json"
@@ -95,31 +94,15 @@ def fetch_results(repos: Sequence[str], folder: Path) -> list[Path]:
     return [file for repo in dict.fromkeys(repos) for file in _fetch(repo, folder)]
 
 
-def load_available(repos: Sequence[str], folder: Path) -> tuple[list[Results], dict[str, str]]:
-    """The results of those repositories that can be shown together, and for each other one what is wrong with it.
-
-    A repository is also left out where it holds a run, seed, protocol and data of an earlier one with other scores.
-    """
-    results: list[Results] = []
-    problems: dict[str, str] = {}
+def fetch_available(repos: Sequence[str], folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """As `fetch_results`, but a repository that fails leaves the others: repository -> files, and -> what is wrong."""
+    files, problems = {}, {}
     for repo in dict.fromkeys(repos):
-        paths = [one.path for one in results]
         try:
-            paths = find_results([*paths, *fetch_results([repo], folder)])
-            together = read_all_results(paths)
-            build_sections(together)
+            files[repo] = fetch_results([repo], folder)
         except (OSError, ValueError) as error:
-            problems[repo] = _with_hub_names(error_line(error), paths)
-        else:
-            results = together
-    return results, problems
-
-
-def _with_hub_names(message: str, paths: Sequence[Path]) -> str:
-    """No path of this machine in a message about repositories."""
-    for path in paths:
-        message = message.replace(str(path), hub_name(path) or path.name)
-    return message
+            problems[repo] = error_line(error)
+    return files, problems
 
 
 def hub_file(path: Path) -> tuple[str, str, str] | None:

@@ -80,9 +80,8 @@ def written(folder, names: dict[str, dict], predictions=False) -> dict[str, byte
         path = write_results(folder, predictions=predictions, **arguments)
         files[name] = path.read_bytes()
         if predictions:
-            files[f"{name.rpartition('/')[0]}/{path.stem}.parquet".lstrip("/")] = path.with_suffix(
-                ".parquet"
-            ).read_bytes()
+            beside = PurePosixPath(name).with_name(f"{path.stem}.parquet")
+            files[str(beside)] = path.with_suffix(".parquet").read_bytes()
     return files
 
 
@@ -96,7 +95,6 @@ def hub(tmp_path_factory):
         first = put(server, "tester/good", {**good, "model.safetensors": b"x" * 1000, "results/notes.json": b"{}"})
         server.repositories["model", "tester/good"].tags["v1"] = first
         put(server, "tester/seed-2", written(folder, {"results.json": {"run": "full", "skill": 0.8, "seed": 2}}))
-        put(server, "tester/clash", written(folder, {"results.json": {"run": "full", "skill": 0.5}}))
         put(server, "tester/old", {"results.json": json.dumps(make_results() | {"schema_version": 1}).encode()})
         put(server, "tester/edited", {"results.json": edited()})
         put(server, "tester/model-only", {"config.json": b"{}"})
@@ -181,21 +179,19 @@ def test_a_token_opens_a_private_repository_and_a_hub_that_does_not_answer_is_sa
 AVAILABLE = """
 import json
 from pathlib import Path
-from trainer.results_sources import load_available
-results, problems = load_available({repos}, Path({folder!r}))
-print(json.dumps([[[one.run, one.seed] for one in results], problems]))
+from trainer.results_sources import fetch_available
+files, problems = fetch_available({repos}, Path({folder!r}))
+print(json.dumps([{{repo: [path.name for path in paths] for repo, paths in files.items()}}, problems]))
 """
 
 
 def test_what_is_wrong_with_one_repository_leaves_the_others(hub, tmp_path):
-    repos = ["tester/none", "tester/good", "tester/clash", "tester/good@v1", "tester/seed-2", "tester/old"]
+    repos = ["tester/none", "tester/good", "tester/good", "tester/seed-2", "tester/old"]
     code = AVAILABLE.format(repos=repos, folder=str(tmp_path / "hub"))
-    results, problems = run_client(hub, code, tmp_path / "home", token=None)
-    assert results == [["text-only-seed1", 1], ["full-seed1", 1], ["full-seed2", 2]]
-    assert list(problems) == ["tester/none", "tester/clash", "tester/old"]
-    sha = hub.repositories["model", "tester/clash"].resolve("main")
-    assert f"tester/clash@{sha[:12]}/results.json: seed: expected another seed" in problems["tester/clash"]
-    assert str(tmp_path) not in str(problems)
+    files, problems = run_client(hub, code, tmp_path / "home", token=None)
+    assert files == {"tester/good": ["text.json", "results.json"], "tester/seed-2": ["results.json"]}
+    assert list(problems) == ["tester/none", "tester/old"] and str(tmp_path) not in str(problems)
+    assert problems["tester/old"].startswith("tester/old: results.json: schema_version: expected 2")
 
 
 def test_the_command_ranks_runs_on_disk_with_those_of_the_hub(hub, tmp_path):
