@@ -140,7 +140,7 @@ def test_an_interval_holds_its_score_shrinks_with_samples_and_grows_with_confide
 
 
 def test_nine_in_ten_intervals_hold_the_true_value():
-    """250 test sets drawn from a known law: the share of 90 % intervals that hold its value, within three deviations."""
+    """250 test sets drawn from a known law: how many 90 % intervals hold its value, within three deviations."""
     held = {"mae": 0, "acc2_has0": 0, "accuracy": 0}
     for seed in range(250):
         generator = np.random.default_rng(seed)
