@@ -40,14 +40,15 @@ def assert_same(actual, expected):
 
 @pytest.mark.parametrize("case", golden("msa_regression"))
 def test_msa_golden(case):
-    predictions = [math.nan if value is None else value for value in case["predictions"]]
-    actual = score_sentiment(predictions, case["references"], case.get("failure_penalty"))
+    actual = score_sentiment(case["predictions"], case["references"], case.get("failure_penalty"))
+    assert actual.pop("intervals") == {}
     assert_same(actual, case["expected"])
 
 
 @pytest.mark.parametrize("case", golden("erc_classification"))
 def test_erc_golden(case):
     actual = score_emotions(case["predictions"], case["references"], case["labels"])
+    assert actual.pop("intervals") == {}
     assert actual.pop("per_class").keys() <= set(case["expected"]["confusion"]["labels"])
     assert_same(actual, case["expected"])
 
@@ -71,16 +72,16 @@ def plain_share(pairs):
 
 def plain_scores(predictions, references):
     def clipped(value, limit):
-        return "failed" if math.isnan(value) else round(max(-limit, min(limit, value)))
+        return "failed" if value is None else round(max(-limit, min(limit, value)))
 
     def sign(value, is_upper):
-        return "failed" if math.isnan(value) else is_upper(value)
+        return "failed" if value is None else is_upper(value)
 
     pairs = list(zip(predictions, references, strict=True))
     has0 = [(sign(p, lambda x: x >= 0), y >= 0) for p, y in pairs]
     non0 = [(sign(p, lambda x: x > 0), y > 0) for p, y in pairs if y != 0]
     return {
-        "mae": None if any(map(math.isnan, predictions)) else math.fsum(abs(p - y) for p, y in pairs) / len(pairs),
+        "mae": None if None in predictions else math.fsum(abs(p - y) for p, y in pairs) / len(pairs),
         "corr": plain_corr(predictions, references),
         "acc7": plain_share([(clipped(p, 3), clipped(y, 3)) for p, y in pairs]),
         "acc5": plain_share([(clipped(p, 2), clipped(y, 2)) for p, y in pairs]),
@@ -92,7 +93,7 @@ def plain_scores(predictions, references):
 
 
 def plain_corr(x, y):
-    if any(map(math.isnan, x)) or len(set(x)) < 2 or len(set(y)) < 2:
+    if None in x or len(set(x)) < 2 or len(set(y)) < 2:
         return None
     mean_x, mean_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
     covariance = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
@@ -118,12 +119,12 @@ def test_msa_equals_plain_python_on_1000_random_arrays():
         size = generator.randint(1, 30)
         predictions, references = random_scores(generator, size), random_scores(generator, size)
         if generator.random() < 0.3:
-            predictions = [math.nan if generator.random() < 0.2 else value for value in predictions]
+            predictions = [None if generator.random() < 0.2 else value for value in predictions]
         actual, expected = score_sentiment(predictions, references), plain_scores(predictions, references)
         for key, value in expected.items():
             assert (actual[key] is None) == (value is None), (key, predictions, references)
             assert actual[key] == (None if value is None else pytest.approx(value, abs=1e-9)), key
-        assert actual["parse_failures"] == sum(map(math.isnan, predictions))
+        assert actual["parse_failures"] == predictions.count(None)
         assert set(actual["reasons"]) == {key for key, value in expected.items() if value is None}
 
 
@@ -149,7 +150,7 @@ def test_msa_equals_scikit_learn_and_numpy():
     assert scores["f1_has0"] == pytest.approx(sklearn_metrics.f1_score(*whole, average="weighted"))
 
 
-@given(st.lists(st.tuples(st.sampled_from([*EMOTIONS, "", "excited"]), st.sampled_from(EMOTIONS)), min_size=1))
+@given(st.lists(st.tuples(st.sampled_from([*EMOTIONS, None, "excited"]), st.sampled_from(EMOTIONS)), min_size=1))
 def test_erc_equals_plain_python(pairs):
     predictions, references = map(list, zip(*pairs, strict=True))
     scores = score_emotions(predictions, references, EMOTIONS)
@@ -158,7 +159,7 @@ def test_erc_equals_plain_python(pairs):
     present = [label for label in EMOTIONS if label in references or label in predictions]
     per_label = [scores["per_class"][label]["f1"] for label in present]
     assert scores["macro_f1"] == pytest.approx(sum(per_label) / len(present))
-    assert scores["parse_failures"] == predictions.count("")
+    assert scores["parse_failures"] == predictions.count(None)
     assert scores["out_of_set"] == predictions.count("excited")
     for row, other, label in zip(scores["confusion"]["matrix"], scores["confusion"]["other"], EMOTIONS, strict=True):
         assert sum(row) + other == references.count(label) == scores["per_class"][label]["support"]
@@ -184,10 +185,11 @@ def test_erc_equals_scikit_learn(pairs):
 @pytest.mark.parametrize(
     ("predictions", "references", "penalty", "message"),
     [
-        ([1.0], [math.nan], None, r"references\[0\]: expected a finite gold sentiment, got nan"),
-        ([1.0], [None], None, r"references\[0\]: expected a finite gold sentiment"),
-        ([1.0, 1.0], [1.0, math.inf], None, r"references\[1\]: expected a finite gold sentiment, got inf"),
-        ([math.inf], [1.0], None, r"predictions\[0\]: expected a number, or NaN"),
+        ([1.0], [math.nan], None, r"references\[0\]: expected a finite number, got nan"),
+        ([1.0, 1.0], [1.0, None], None, r"references\[1\]: expected a finite number, got None"),
+        ([1.0, 1.0], [1.0, math.inf], None, r"references\[1\]: expected a finite number, got inf"),
+        ([None, math.nan], [1.0, 1.0], None, r"predictions\[1\]: .* number, or None for an unparsed output, got nan"),
+        ([1.0, -math.inf], [1.0, 1.0], None, r"predictions\[1\]: expected a finite number, .* got -inf"),
         ([1.0, 2.0], [1.0], None, "as many predictions as references, got 2 and 1"),
         ([[1.0]], [1.0], None, r"predictions: expected a flat list of numbers, got shape \(1, 1\)"),
         ([1.0], [1.0], -1.0, "failure_penalty: expected a finite number >= 0, got -1.0"),
@@ -204,8 +206,11 @@ def test_msa_refuses(predictions, references, penalty, message):
     [
         (["joy"], ["joy", "fear"], None, "as many predictions as references, got 1 and 2"),
         (["joy"], ["excited"], ["joy", "fear"], r"references\[0\]: expected one of joy, fear, got 'excited'"),
-        (["joy"], [""], None, "labels: expected a list of different, non-empty names"),
-        ([None], ["joy"], ["joy"], r"predictions\[0\]: expected a string \(''"),
+        (["joy"], [""], None, r"references\[0\]: expected a non-empty string, got ''"),
+        (["joy"], [None], None, r"references\[0\]: expected a non-empty string, got None"),
+        (["joy", ""], ["joy", "joy"], None, r"predictions\[1\]: .* non-empty string, or None .*, got ''"),
+        ([None, math.nan], ["joy", "joy"], None, r"predictions\[1\]: .* non-empty string, or None .*, got nan"),
+        (["joy"], ["joy"], ["joy", ""], "labels: expected a list of different, non-empty names"),
         (["joy"], ["joy"], ["joy", "joy"], "labels: expected a list of different"),
         (["joy"], ["joy"], [], "labels: expected a list of different"),
     ],
@@ -218,19 +223,50 @@ def test_erc_refuses(predictions, references, labels, message):
 # --- the modules as `evaluate` loads them -----------------------------------------------------------------------------
 
 
-def test_evaluate_loads_msa_from_the_folder():
-    metric = evaluate.load(str(METRICS / "msa_regression"))
-    metric.add_batch(predictions=[1.0, math.nan], references=[1.0, -1.0])
-    metric.add(prediction=0.5, reference=1 / 3)
-    scores = metric.compute(failure_penalty=6.0)
-    assert scores == score_sentiment([1.0, math.nan, 0.5], [1.0, -1.0, 1 / 3], 6.0)
+@pytest.mark.parametrize("values", [[None, 1.0, 0.5], [1.0, None, 0.5], [None, None, None]])
+def test_none_reaches_msa_by_every_way_into_evaluate(values):
+    metric, gold = evaluate.load(str(METRICS / "msa_regression")), [1.0, -1.0, 1 / 3]
+    expected = score_sentiment(values, gold, 6.0, resamples=20, seed=1)
+    assert expected["parse_failures"] == values.count(None)
+    options = {"failure_penalty": 6.0, "resamples": 20, "seed": 1}
+    assert_added_equals(metric, values, gold, options, expected)
     assert metric.compute(predictions=[], references=[])["reasons"]["mae"] == "no samples"
 
 
-def test_evaluate_loads_erc_from_the_folder():
-    metric = evaluate.load(str(METRICS / "erc_classification"))
-    arguments = {"predictions": ["joy", ""], "references": ["joy", "anger"]}
-    assert metric.compute(**arguments, labels=EMOTIONS) == score_emotions(**arguments, labels=EMOTIONS)
+@pytest.mark.parametrize("values", [[None, "joy", "fear"], ["joy", None, "fear"], [None, None, None]])
+def test_none_reaches_erc_by_every_way_into_evaluate(values):
+    metric, gold = evaluate.load(str(METRICS / "erc_classification")), ["joy", "anger", "joy"]
+    expected = score_emotions(values, gold, EMOTIONS, resamples=20, seed=1)
+    assert expected["parse_failures"] == values.count(None)
+    options = {"labels": EMOTIONS, "resamples": 20, "seed": 1}
+    assert_added_equals(metric, values, gold, options, expected)
+    assert metric.compute(predictions=[], references=[])["reasons"]["accuracy"] == "no samples"
+
+
+def assert_added_equals(metric, values, gold, options, expected):
+    """`compute` of lists, `add` of each sample, and `add_batch` before and after an `add` all give `expected`."""
+    assert metric.compute(predictions=values, references=gold, **options) == expected
+    for value, reference in zip(values, gold, strict=True):
+        metric.add(prediction=value, reference=reference)
+    assert metric.compute(**options) == expected
+    metric.add_batch(predictions=values[:1], references=gold[:1])
+    metric.add(prediction=values[1], reference=gold[1])
+    metric.add_batch(predictions=values[2:], references=gold[2:])
+    assert metric.compute(**options) == expected
+
+
+def test_evaluate_passes_nan_to_nobody():
+    msa, erc = (evaluate.load(str(METRICS / name)) for name in ("msa_regression", "erc_classification"))
+    with pytest.raises(ValueError, match=r"predictions\[1\]: expected a finite number"):
+        msa.compute(predictions=np.array([1.0, math.nan]), references=[1.0, 1.0])
+    for act in (
+        lambda: erc.compute(predictions=["joy", math.nan], references=["joy", "joy"]),
+        lambda: erc.add_batch(predictions=["joy", ""], references=["joy", "joy"]),
+    ):
+        with pytest.raises(ValueError, match=r"predictions\[1\]: expected a non-empty string, or None"):
+            act()
+    with pytest.raises(ValueError, match=r"references\[0\]: expected a non-empty string, got None"):
+        erc.add(prediction="joy", reference=None)
 
 
 @pytest.mark.parametrize("name", ["msa_regression", "erc_classification"])
