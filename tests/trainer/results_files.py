@@ -1,7 +1,7 @@
 """Results files with predictions for tests: models of a given skill on one made-up test set of MOSI and MELD."""
 
+import copy
 import random
-from copy import deepcopy
 from functools import cache
 
 from trainer.predictions_file import write_predictions
@@ -52,7 +52,7 @@ def _scores(*arguments) -> dict:
 
 def make_results(run="full", seed=1, skill=0.7, modalities=("text", "audio", "visual"), rows=120, fusion_type="ffn"):
     """The content of one results file without predictions beside it."""
-    scores = deepcopy(_scores(run, seed, skill, rows))
+    scores = copy.deepcopy(_scores(run, seed, skill, rows))
     return seal(
         {
             "schema_version": SCHEMA_VERSION,
