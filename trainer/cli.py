@@ -137,10 +137,21 @@ def _add_model_commands(commands):
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
-        "leaderboard", run.leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+        "leaderboard",
+        run.leaderboard,
+        "tables and plots from the results of runs, on disk and on the Hub",
+        "runs --out board --from-hub me/unimse-base",
     )
-    board.add_argument("results", type=Path, nargs="+")
+    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
     board.add_argument("--out", type=Path, required=True)
+    board.add_argument(
+        "--from-hub",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OWNER/NAME[@REVISION]",
+        help="model repositories on the Hub; their results are kept in OUT/hub",
+    )
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
@@ -164,10 +175,11 @@ def _add_model_commands(commands):
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     summary = (
-        "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
+        "push a prepared dataset, a run (what is pending, then its best checkpoint), a published folder or a Space, "
+        "such as a metric, to the Hub"
     )
     push = commands.add("push", run.push, summary, "data/meld me/meld-unimse")
-    push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
+    push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
