@@ -152,6 +152,11 @@ def _add_model_commands(commands):
         metavar="OWNER/NAME[@REVISION]",
         help="model repositories on the Hub; their results are kept in OUT/hub",
     )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)

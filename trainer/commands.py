@@ -262,7 +262,7 @@ def leaderboard(options) -> None:
 
         disable_progress_bars()
         files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
-    for path in write_leaderboard(files, options.out):
+    for path in write_leaderboard(files, options.out, options.all_entries):
         print(path)
 
 
