@@ -13,7 +13,7 @@ from trainer import leaderboard, plots_intensity, plots_states
 from trainer.cli import main
 from trainer.leaderboard_plots import write_plots
 from trainer.plots_confusion import draw_confusion, summed_confusion
-from trainer.plots_intensity import draw_intensity, intensities
+from trainer.plots_intensity import draw_intensity, intensities, opacity
 from trainer.plots_metrics import draw_metrics, spread
 from trainer.plots_states import NO_EMOTION, choose, draw_states, embed
 from trainer.predictions_file import read_predictions, write_predictions
@@ -148,6 +148,7 @@ def test_intensities_are_the_predictions_of_all_seeds(tmp_path, drawn):
     assert list(predicted) == [row["predicted_sentiment"] for row in rows]
     picture = draw_intensity(section, section.entries[0], tmp_path / "plot.png")
     points = drawn["plot.png"].axes[0].collections[0].get_offsets()
+    assert drawn["plot.png"].axes[0].collections[0].get_alpha() == opacity(60)
     assert np.abs(points - np.column_stack([gold, predicted])).max() <= 0.05
     assert "Seeds 1, 2: 60 predictions" in picture.caption and "no label" not in picture.caption
     assert "MAE" in drawn["plot.png"].get_suptitle() and "Corr" in drawn["plot.png"].get_suptitle()
@@ -167,13 +168,8 @@ def test_outputs_that_are_no_label_are_counted_in_the_caption(tmp_path):
     assert "27 predictions" in picture.caption and "3 outputs that are no label are not drawn" in picture.caption
 
 
-def test_many_predictions_are_counted_in_hexagons(tmp_path, monkeypatch, drawn):
-    monkeypatch.setattr(plots_intensity, "_MOST_POINTS", 20)
-    (section,) = sections_of([write_results(tmp_path, True, rows=30)], "mosi")
-    picture = draw_intensity(section, section.entries[0], tmp_path / "plot.png")
-    assert "counted in hexagons" in picture.caption
-    counts = drawn["plot.png"].axes[0].collections[0].get_array()
-    assert counts.sum() == 30
+def test_many_points_are_fainter_than_few():
+    assert opacity(100) == 0.35 > opacity(4000) > opacity(14_000) == 0.12
 
 
 def test_without_predictions_or_gold_sentiment_there_is_no_picture(tmp_path):
