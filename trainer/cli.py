@@ -164,10 +164,11 @@ def _add_model_commands(commands):
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     summary = (
-        "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
+        "push a prepared dataset, a run (what is pending, then its best checkpoint), a published folder or a Space, "
+        "such as a metric, to the Hub"
     )
     push = commands.add("push", run.push, summary, "data/meld me/meld-unimse")
-    push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
+    push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")

@@ -71,7 +71,7 @@ def _print_report(out: Path, report: dict) -> None:
 
 def push(options) -> None:
     from trainer.adapters import is_adapter
-    from trainer.push import is_model_folder, is_run_folder, push_model, push_run
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, push_model, push_run, push_space
 
     folder, private = options.folder, not options.public
     if seeds := sorted(map(str, folder.glob("seed-*"))):
@@ -82,6 +82,8 @@ def push(options) -> None:
     elif is_run_folder(folder):
         for address in push_run(folder, options.repo, private):
             print(f"{folder} -> {address}")
+    elif is_space_folder(folder):
+        print(f"{folder} -> {push_space(folder, options.repo, private)}")
     elif is_model_folder(folder):
         print(f"{folder} -> {push_model(folder, options.repo, private)}")
     elif is_adapter(folder):
@@ -92,10 +94,10 @@ def push(options) -> None:
 
 def _print_planned(folder: Path, repo: str) -> None:
     from dataset_scripts.hub import files_to_push
-    from trainer.push import is_model_folder, is_run_folder, planned_files
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, planned_files
 
-    is_model = is_run_folder(folder) or is_model_folder(folder)
-    for title, files in planned_files(folder, repo) if is_model else [(repo, files_to_push(folder))]:
+    is_dataset = not (is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder))
+    for title, files in [(repo, files_to_push(folder))] if is_dataset else planned_files(folder, repo):
         _print_files(title, files)
 
 
