@@ -137,10 +137,26 @@ def _add_model_commands(commands):
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
-        "leaderboard", run.leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+        "leaderboard",
+        run.leaderboard,
+        "tables and plots from the results of runs, on disk and on the Hub",
+        "runs --out board --from-hub me/unimse-base",
     )
-    board.add_argument("results", type=Path, nargs="+")
+    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
     board.add_argument("--out", type=Path, required=True)
+    board.add_argument(
+        "--from-hub",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OWNER/NAME[@REVISION]",
+        help="model repositories on the Hub; their results are kept in OUT/hub",
+    )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)

@@ -18,7 +18,7 @@ def _count(utterances: dict) -> int:
 
 
 def prepare(options) -> None:
-    from dataset_scripts.hub import check_repo_name
+    from dataset_scripts.hub_names import check_repo_name
     from dataset_scripts.prepare import prepare_dataset
 
     if options.push_to_hub:
@@ -252,8 +252,17 @@ def _shown(value) -> str:
 
 def leaderboard(options) -> None:
     from trainer.leaderboard import write_leaderboard
+    from trainer.results_sources import fetch_results, find_results
 
-    for path in write_leaderboard(options.results, options.out):
+    if not options.results and not options.from_hub:
+        raise ValueError("expected results files, folders with some, or --from-hub OWNER/NAME; got none of them")
+    files = find_results(options.results)
+    if options.from_hub:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
+    for path in write_leaderboard(files, options.out, options.all_entries):
         print(path)
 
 

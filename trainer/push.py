@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from dataset_scripts.hub import check_repo_name, error_line
+from dataset_scripts.hub_names import check_repo_name, error_line
 from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
