@@ -5,7 +5,9 @@ table that leads each of them back to file, run, seed, commit and command. Names
 so that an update replaces entries on the Hub instead of adding more.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.leaderboard import (
@@ -22,6 +24,7 @@ from trainer.results_file import Results, read_all_results
 from trainer.results_groups import build_sections
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
+EVALUATIONS = ".eval_results"
 PROJECT_MODEL_ID = "OWNER/unimse"
 TAGS = (
     *("unimse", "t5", "multimodal", "multimodal-sentiment-analysis", "emotion-recognition-in-conversation"),
@@ -53,30 +56,29 @@ _HUB_METRICS = {
 _VALUE_DECIMALS = 6
 
 
-def write_model_card(
-    results: Sequence[Path],
-    out_file: Path,
-    *,
-    model_id: str = PROJECT_MODEL_ID,
-    base_model: str | None = None,
-    dataset_ids: Mapping[str, str] | None = None,
-    training: Mapping[str, object] | None = None,
-    source_url: str | None = None,
-) -> list[Path]:
-    """Write the card to `out_file` and one `.eval_results/<benchmark>.yaml` a benchmark beside it.
+@dataclass(frozen=True)
+class CardSettings:
+    """What a card says beside what its results files hold.
+
+    Args:
+        model_id: Hub name of the model.
+        base_model: Hub name of the backbone, where the model started from one.
+        training: settings of the published run, shown as a table.
+        dataset_ids: benchmark -> Hub data set repository; by default names that are constant for this project.
+    """
+
+    model_id: str = PROJECT_MODEL_ID
+    base_model: str | None = None
+    training: Mapping[str, object] = field(default_factory=dict)
+    dataset_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+def card_files(results: Sequence[Path], settings: CardSettings) -> dict[str, str]:
+    """The card, and one `.eval_results/<benchmark>.yaml` a benchmark: path in the repository -> text, the card first.
 
     Args:
         results: results files. The first is the published checkpoint's own: it alone fills the metadata. The others
             (further seeds, protocols, ablations) appear in the tables.
-        out_file: `README.md` of the model repository.
-        model_id: Hub name of the model, used in the code example.
-        base_model: Hub name of the backbone, where the model started from one.
-        dataset_ids: benchmark -> Hub data set repository; by default names that are constant for this project.
-        training: settings of the published run, shown as a table.
-        source_url: where the results files can be read.
-
-    Returns:
-        The files written, the card first.
 
     Raises:
         ValueError: without results, or on a wrong results file.
@@ -86,38 +88,54 @@ def write_model_card(
     if not results:
         raise ValueError("model card: expected at least one results file; without one use project_model_card()")
     runs = read_all_results(results)
-    ids = dict(dataset_ids or {})
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    out_file.write_text(_render(runs, model_id, base_model, ids, training or {}), encoding="utf-8")
-    written = [out_file]
-    folder = out_file.parent / ".eval_results"
-    for benchmark, entries in _evaluation_entries(runs[0], ids, source_url).items():
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{benchmark}.yaml"
-        path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        written.append(path)
-    return written
+    texts = {"README.md": _render(runs, settings)}
+    for benchmark, entries in _evaluation_entries(runs[0], settings).items():
+        texts[f"{EVALUATIONS}/{benchmark}.yaml"] = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    return texts
 
 
 def project_model_card() -> str:
     """The text of the project's own `model_card.md`: the same template while no checkpoint is published."""
-    return _render([], PROJECT_MODEL_ID, None, {}, {})
+    return _render([], CardSettings())
 
 
-def _render(runs: list[Results], model_id: str, base_model, ids: dict, training: Mapping) -> str:
+def write_project_card() -> Path:
+    """Write `model_card.md` of this checkout; returns its path."""
+    _project_card().write_text(project_model_card(), encoding="utf-8")
+    return _project_card()
+
+
+def check_project_card() -> str:
+    """Raise a `ValueError` unless `model_card.md` of this checkout is what the template gives, byte for byte."""
+    path = _project_card()
+    if path.read_bytes() != project_model_card().encode("utf-8"):
+        raise ValueError(f"{path}: differs from what its template gives; `unimse card` writes it again")
+    return f"{path}: as its template gives it"
+
+
+def _project_card() -> Path:
+    path = Path(__file__).resolve().parents[1] / "model_card.md"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkout of the project; name a published folder")
+    return path
+
+
+def _render(runs: list[Results], settings: CardSettings) -> str:
     from huggingface_hub import ModelCard
 
+    model_id = settings.model_id
     fields = {"model_id": model_id, "title": model_id.split("/")[-1] if runs else "UniMSE", "published": None}
     fields["adapter"] = bool(runs) and "peft" in runs[0].content["model"]
     if runs:
         published = runs[0]
         versions = ", ".join(f"{name} {version}" for name, version in sorted(published.content["versions"].items()))
         fields |= {"published": published, "versions": versions, "warning": _warning(published)}
+        fields |= {"checkpoint": published.content["checkpoint"], "has_predictions": published.beside("predictions")}
         tables = render_tables(build_sections(runs), quoted=False)
         fields["results"] = "\n".join([*LEGEND, "", *tables]).rstrip()
         fields["trace"] = "\n".join(render_trace(runs, file_names(runs)))
-        fields["training"] = "\n".join(_training_table(published, training))
-    metadata = _metadata(runs, model_id, base_model, ids)
+        fields["training"] = "\n".join(_training_table(published, settings.training))
+    metadata = _metadata(runs, settings)
     text = str(ModelCard.from_template(metadata, template_str=TEMPLATE.read_text(encoding="utf-8"), **fields))
     return text.rstrip() + "\n"
 
@@ -138,18 +156,28 @@ def _training_table(published: Results, training: Mapping) -> list[str]:
     content = published.content
     rows = [["model", content["model"]["name"]], ["parameters", f"{content['model']['parameters']:,}"]]
     rows += [["fusion", describe_model(content["model"])], ["seed", published.seed]]
+    rows += [[name.replace("_", " "), _shown(value)] for name, value in training.items()]
     rows += [[f"seconds, {name}", value] for name, value in sorted(content["seconds"].items())]
     rows += [["evaluation protocol", describe_protocol(published.protocol)], ["commit", content["commit"] or "none"]]
-    rows += [[name, value] for name, value in training.items()]
     return markdown_table(["setting", "value"], rows)
+
+
+def _shown(value) -> str:
+    """A setting as it would stand in a config; a mapping or list on one line."""
+    import yaml
+
+    if isinstance(value, (Mapping, list)):
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+    return str(value)
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
 
 
-def _metadata(runs: list[Results], model_id: str, base_model: str | None, ids: dict):
+def _metadata(runs: list[Results], settings: CardSettings):
     from huggingface_hub import ModelCardData
 
+    ids = settings.dataset_ids
     benchmarks = [name for name in runs[0].benchmarks if name != OVERALL] if runs else []
     datasets = [dataset_identity(name, runs[0], ids)[0] for name in benchmarks]
     return ModelCardData(
@@ -160,8 +188,8 @@ def _metadata(runs: list[Results], model_id: str, base_model: str | None, ids: d
         tags=list(TAGS),
         datasets=datasets or None,
         metrics=list(CARD_METRICS),
-        base_model=base_model,
-        model_name=model_id.split("/")[-1] if runs else None,
+        base_model=settings.base_model,
+        model_name=settings.model_id.split("/")[-1] if runs else None,
         eval_results=_model_index(runs[0], benchmarks, ids) if runs else None,
         widget=[dict(example) for example in WIDGET],
     )
@@ -204,20 +232,36 @@ def _model_index(published: Results, benchmarks: Sequence[str], ids: Mapping[str
     return entries
 
 
-def _evaluation_entries(published: Results, ids: Mapping[str, str], source_url: str | None) -> dict[str, list[dict]]:
+def _evaluation_entries(published: Results, settings: CardSettings) -> dict[str, list[dict]]:
     """benchmark -> the entries of its `.eval_results` file, as plain data."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    notes = f"run {published.run}, seed {published.seed}, commit {published.content['commit'] or 'none'}; "
-    notes += describe_protocol(published.protocol)
+    named = settings.model_id != PROJECT_MODEL_ID
+    shared = {
+        "date": published.content["created"],
+        "source_url": f"https://huggingface.co/{settings.model_id}/blob/main/results.json" if named else None,
+    }
     files = {}
     for benchmark in published.benchmarks:
         values = _hub_values(published, benchmark) if benchmark != OVERALL else []
         if values:
-            dataset_id, _ = dataset_identity(benchmark, published, ids)
-            shared = {"date": published.content["created"], "source_url": source_url, "notes": notes}
+            dataset_id, _ = dataset_identity(benchmark, published, settings.dataset_ids)
             entries = [
-                EvalResultEntry(dataset_id=dataset_id, task_id=key, value=value, **shared) for key, value in values
+                EvalResultEntry(
+                    dataset_id=dataset_id, task_id=key, value=value, notes=_note(published, benchmark, key), **shared
+                )
+                for key, value in values
             ]
             files[benchmark] = eval_result_entries_to_yaml(entries)
     return files
+
+
+def _note(published: Results, benchmark: str, key: str) -> str:
+    """How a value came about, in one line."""
+    content = published.content
+    note = f"run {published.run}, seed {published.seed}, commit {content['commit'] or 'none'}; "
+    interval = published.interval(benchmark, key)
+    if interval is not None:
+        level = f"{100 * content['bootstrap']['confidence_level']:g} % bootstrap interval"
+        note += f"{level} {' to '.join(str(round(bound, _VALUE_DECIMALS)) for bound in interval)}; "
+    return note + describe_protocol(published.protocol)
