@@ -13,8 +13,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.card_metadata import EVALUATIONS, CardSettings
 from trainer.fields import check_fields
-from trainer.model_card import EVALUATIONS, CardSettings, card_files
+from trainer.model_card import card_files
 from trainer.results_file import Results, read_results
 
 RESULTS = "results.json"

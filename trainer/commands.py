@@ -240,8 +240,8 @@ def predict(options) -> None:
 
 
 def publish(options) -> None:
+    from trainer.card_metadata import PROJECT_MODEL_ID
     from trainer.hub import publish_folder
-    from trainer.model_card import PROJECT_MODEL_ID
 
     out = publish_folder(
         options.run_folder,

@@ -10,8 +10,8 @@ import yaml
 
 from trainer.adapters import BASE, is_adapter, point_to_hub
 from trainer.card_folder import RESULTS, add_results
+from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
 from trainer.checkpointing import BEST
-from trainer.model_card import PROJECT_MODEL_ID, CardSettings
 from trainer.uploads import Upload
 
 BASE_NAME = "00000000-base"  # in the queue of uploads before every step

@@ -1,76 +1,30 @@
 """The model card: README with metadata, and `.eval_results/*.yaml`, both made from results files.
 
 No number is typed in: tables, `model-index` and evaluation entries come from the files, and the card ends with the
-table that leads each of them back to file, run, seed, commit and command. Names of tasks and data sets are constants,
-so that an update replaces entries on the Hub instead of adding more.
+table that leads each of them back to file, run, seed, commit and command.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.leaderboard import (
-    LEGEND,
+from trainer.card_metadata import EVALUATIONS, CardSettings, card_metadata, evaluation_entries
+from trainer.leaderboard_format import (
+    MISSING,
     describe_model,
     describe_protocol,
     file_names,
-    markdown_table,
-    render_tables,
-    render_trace,
+    format_interval,
+    format_value,
+    legend,
 )
-from trainer.metric_names import METRICS, OVERALL, is_official
+from trainer.leaderboard_markdown import markdown_table, render_table, render_tables
+from trainer.leaderboard_tables import all_tables, class_table, source_table
+from trainer.metric_names import OFFICIAL_TEST_ROWS, OVERALL, Metric, is_official
 from trainer.results_file import Results, read_all_results
-from trainer.results_groups import build_sections
+from trainer.results_groups import Score, Section, build_sections
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
-EVALUATIONS = ".eval_results"
-PROJECT_MODEL_ID = "OWNER/unimse"
-TAGS = (
-    *("unimse", "t5", "multimodal", "multimodal-sentiment-analysis", "emotion-recognition-in-conversation"),
-    *("sentiment-analysis", "emotion-recognition", "audio", "video", "custom_code"),
-)
-CARD_METRICS = ("accuracy", "f1", "mae", "pearsonr")
-WIDGET = (
-    {"text": "I can't believe you did this for me!", "example_title": "Joy"},
-    {"text": "The plot made no sense and I wanted my two hours back.", "example_title": "Negative review"},
-    {"text": "The train leaves at ten past six.", "example_title": "Neutral"},
-)
-DATASETS = {
-    "mosi": ("cmu-mosi", "CMU-MOSI"),
-    "mosei": ("cmu-mosei", "CMU-MOSEI"),
-    "meld": ("meld", "MELD"),
-    "iemocap": ("iemocap", "IEMOCAP"),
-}
-_SENTIMENT_TASK = ("multimodal-sentiment-analysis", "Multimodal Sentiment Analysis")
-_EMOTION_TASK = ("emotion-recognition-in-conversation", "Emotion Recognition in Conversation")
-# Our metric -> (task, the Hub's metric id). What is not listed, such as counts, stays out of the metadata.
-_HUB_METRICS = {
-    "mae": (_SENTIMENT_TASK, "mae"),
-    "corr": (_SENTIMENT_TASK, "pearsonr"),
-    **dict.fromkeys(("acc7", "acc5", "acc2_has0", "acc2_non0"), (_SENTIMENT_TASK, "accuracy")),
-    **dict.fromkeys(("f1_has0", "f1_non0"), (_SENTIMENT_TASK, "f1")),
-    "accuracy": (_EMOTION_TASK, "accuracy"),
-    **dict.fromkeys(("weighted_f1", "macro_f1"), (_EMOTION_TASK, "f1")),
-}
-_VALUE_DECIMALS = 6
-
-
-@dataclass(frozen=True)
-class CardSettings:
-    """What a card says beside what its results files hold.
-
-    Args:
-        model_id: Hub name of the model.
-        base_model: Hub name of the backbone, where the model started from one.
-        training: settings of the published run, shown as a table.
-        dataset_ids: benchmark -> Hub data set repository; by default names that are constant for this project.
-    """
-
-    model_id: str = PROJECT_MODEL_ID
-    base_model: str | None = None
-    training: Mapping[str, object] = field(default_factory=dict)
-    dataset_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def card_files(results: Sequence[Path], settings: CardSettings) -> dict[str, str]:
@@ -89,7 +43,7 @@ def card_files(results: Sequence[Path], settings: CardSettings) -> dict[str, str
         raise ValueError("model card: expected at least one results file; without one use project_model_card()")
     runs = read_all_results(results)
     texts = {"README.md": _render(runs, settings)}
-    for benchmark, entries in _evaluation_entries(runs[0], settings).items():
+    for benchmark, entries in evaluation_entries(runs[0], settings).items():
         texts[f"{EVALUATIONS}/{benchmark}.yaml"] = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
     return texts
 
@@ -131,18 +85,56 @@ def _render(runs: list[Results], settings: CardSettings) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(published.content["versions"].items()))
         fields |= {"published": published, "versions": versions, "warning": _warning(published)}
         fields |= {"checkpoint": published.content["checkpoint"], "has_predictions": published.beside("predictions")}
-        tables = render_tables(build_sections(runs), quoted=False)
-        fields["results"] = "\n".join([*LEGEND, "", *tables]).rstrip()
-        fields["trace"] = "\n".join(render_trace(runs, file_names(runs)))
+        fields["results"] = "\n".join(_result_lines(runs)).rstrip()
+        fields["trace"] = "\n".join(render_table(source_table(runs, file_names(runs)))).rstrip()
         fields["training"] = "\n".join(_training_table(published, settings.training))
-    metadata = _metadata(runs, settings)
+    metadata = card_metadata(runs, settings)
     text = str(ModelCard.from_template(metadata, template_str=TEMPLATE.read_text(encoding="utf-8"), **fields))
     return text.rstrip() + "\n"
 
 
+def _result_lines(runs: list[Results]) -> list[str]:
+    """The published checkpoint's own scores; with further results files, then the tables of all."""
+    published = build_sections(runs[:1])
+    lines = [*legend(runs), "", "### The published checkpoint", "", *_checkpoint_lines(published)]
+    if len(runs) > 1:
+        return lines + render_tables(all_tables(build_sections(runs), quoted=False))
+    classes = [table for (section,) in published.values() for table in class_table(section)]
+    return lines + [line for table in classes for line in (f"### {table.title}", "", *render_table(table))]
+
+
+def _checkpoint_lines(published: Mapping[str, Sequence[Section]]) -> list[str]:
+    """Protocol, scored rows, and a line a metric with its interval."""
+    sections = [section for (section,) in published.values()]
+    rows = []
+    for section in sections:
+        scores = section.entries[0].scores
+        rows += [[section.benchmark, *_score_cells(metric, scores[metric.key])] for metric in section.metrics]
+    scored = [_scored(section) for section in sections if section.benchmark != OVERALL]
+    protocol = describe_protocol(sections[0].protocol)
+    header = ["benchmark", "metric", "value", "interval"]
+    return [f"- Protocol: {protocol}.", f"- Scored: {'; '.join(scored)}.", "", *markdown_table(header, rows), ""]
+
+
+def _score_cells(metric: Metric, score: Score) -> list[str]:
+    if score.mean is None:
+        return [metric.title, f"{MISSING} ({score.reason})", ""]
+    interval = "" if score.interval is None else format_interval(metric, score.interval)
+    return [metric.title, format_value(metric, score.mean), interval]
+
+
+def _scored(section: Section) -> str:
+    """What was scored of one benchmark: rows, split, fingerprint."""
+    line = f"{section.benchmark}, {section.data['rows']} rows of split {section.data['split']}"
+    line += f" (data {section.data['fingerprint']})"
+    if section.benchmark not in OFFICIAL_TEST_ROWS:
+        return line
+    return f"{line}, {'the official split by row count' if section.official else 'not the official test split'}"
+
+
 def _warning(published: Results) -> str:
     """What a reader must know before reading scores of rows that are not an official test split."""
-    named = [name for name in published.benchmarks if name in DATASETS]
+    named = [name for name in published.benchmarks if name in OFFICIAL_TEST_ROWS]
     others = [name for name in named if not is_official(name, published.data(name))]
     if not others:
         return ""
@@ -169,99 +161,3 @@ def _shown(value) -> str:
     if isinstance(value, (Mapping, list)):
         return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()
     return str(value)
-
-
-# --- metadata ---------------------------------------------------------------------------------------------------------
-
-
-def _metadata(runs: list[Results], settings: CardSettings):
-    from huggingface_hub import ModelCardData
-
-    ids = settings.dataset_ids
-    benchmarks = [name for name in runs[0].benchmarks if name != OVERALL] if runs else []
-    datasets = [dataset_identity(name, runs[0], ids)[0] for name in benchmarks]
-    return ModelCardData(
-        language="en",
-        license="apache-2.0",
-        library_name="peft" if runs and "peft" in runs[0].content["model"] else "transformers",
-        pipeline_tag="text-classification",
-        tags=list(TAGS),
-        datasets=datasets or None,
-        metrics=list(CARD_METRICS),
-        base_model=settings.base_model,
-        model_name=settings.model_id.split("/")[-1] if runs else None,
-        eval_results=_model_index(runs[0], benchmarks, ids) if runs else None,
-        widget=[dict(example) for example in WIDGET],
-    )
-
-
-def dataset_identity(benchmark: str, results: Results, ids: Mapping[str, str]) -> tuple[str, str]:
-    """(id, name) of what was scored. Rows that are not the official test split never carry the benchmark's own name."""
-    identifier, name = DATASETS.get(benchmark, (benchmark, benchmark))
-    if benchmark in DATASETS and not is_official(benchmark, results.data(benchmark)):
-        identifier, name = f"{identifier}-unofficial", f"{name} (rows other than the official test split)"
-    return ids.get(benchmark, identifier), name
-
-
-def _hub_values(results: Results, benchmark: str) -> list[tuple[str, float]]:
-    """The metrics of a benchmark that the Hub's metadata can hold; values that are null have no place there."""
-    scores = results.scores(benchmark)
-    return [(key, round(scores[key], _VALUE_DECIMALS)) for key in _HUB_METRICS if scores.get(key) is not None]
-
-
-def _model_index(published: Results, benchmarks: Sequence[str], ids: Mapping[str, str]) -> list:
-    from huggingface_hub import EvalResult
-
-    entries = []
-    for benchmark in benchmarks:
-        dataset_type, dataset_name = dataset_identity(benchmark, published, ids)
-        for key, value in _hub_values(published, benchmark):
-            (task_type, task_name), metric_type = _HUB_METRICS[key]
-            entries.append(
-                EvalResult(
-                    task_type=task_type,
-                    task_name=task_name,
-                    dataset_type=dataset_type,
-                    dataset_name=dataset_name,
-                    dataset_split=published.data(benchmark)["split"],
-                    metric_type=metric_type,
-                    metric_name=METRICS[key].title,
-                    metric_value=value,
-                )
-            )
-    return entries
-
-
-def _evaluation_entries(published: Results, settings: CardSettings) -> dict[str, list[dict]]:
-    """benchmark -> the entries of its `.eval_results` file, as plain data."""
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    named = settings.model_id != PROJECT_MODEL_ID
-    shared = {
-        "date": published.content["created"],
-        "source_url": f"https://huggingface.co/{settings.model_id}/blob/main/results.json" if named else None,
-    }
-    files = {}
-    for benchmark in published.benchmarks:
-        values = _hub_values(published, benchmark) if benchmark != OVERALL else []
-        if values:
-            dataset_id, _ = dataset_identity(benchmark, published, settings.dataset_ids)
-            entries = [
-                EvalResultEntry(
-                    dataset_id=dataset_id, task_id=key, value=value, notes=_note(published, benchmark, key), **shared
-                )
-                for key, value in values
-            ]
-            files[benchmark] = eval_result_entries_to_yaml(entries)
-    return files
-
-
-def _note(published: Results, benchmark: str, key: str) -> str:
-    """How a value came about, in one line."""
-    content = published.content
-    note = f"run {published.run}, seed {published.seed}, commit {content['commit'] or 'none'}; "
-    interval = published.interval(benchmark, key)
-    if interval is not None:
-        level = f"{100 * content['bootstrap']['confidence_level']:g} % bootstrap interval"
-        note += f"{level} {' to '.join(str(round(bound, _VALUE_DECIMALS)) for bound in interval)}; "
-    return note + describe_protocol(published.protocol)

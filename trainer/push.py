@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 from dataset_scripts.hub import check_repo_name, error_line
 from trainer.card_folder import card_differences, is_card_folder, read_settings, rename_model
+from trainer.card_metadata import PROJECT_MODEL_ID
 from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
-from trainer.model_card import PROJECT_MODEL_ID
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
 
 

@@ -14,10 +14,12 @@ from results_files import make_results, write_many, write_results
 from tests.hub_cards import LICENSES, evaluation_errors, model_card_errors
 from tests.hub_server import HubServer, run_client
 from trainer.card_folder import add_results, card_differences, check_card, write_card
+from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
 from trainer.cli import main
-from trainer.metric_names import OFFICIAL_TEST_ROWS
-from trainer.model_card import PROJECT_MODEL_ID, CardSettings, card_files, project_model_card
-from trainer.results_file import seal
+from trainer.leaderboard_format import format_interval, format_value
+from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS, benchmark_of
+from trainer.model_card import card_files, project_model_card
+from trainer.results_file import read_results, seal
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = CardSettings("someone/unimse-tiny", "google-t5/t5-small", {"epochs": 3, "peft": {"type": "lora", "r": 2}})
@@ -205,7 +207,23 @@ def test_a_null_metric_stays_out_of_the_metadata(tmp_path):
     file.write_text(json.dumps(seal(content)))
     path = lay_out(tmp_path / "out", [file])
     assert "Corr" not in {entry.metric_name for entry in ModelCard.load(path).data.eval_results}
-    assert "Corr: n/a (seed 1: predictions are constant)" in path.read_text("utf-8")
+    assert "| mosi | Corr | n/a (seed 1: predictions are constant) |  |" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_every_metric_of_the_published_checkpoint_stands_with_its_interval(count, tmp_path):
+    files = write_many(tmp_path / "runs")[:count]
+    published = read_results(files[0])
+    text = lay_out(tmp_path / "out", files).read_text("utf-8")
+    for key in published.content["metrics"]:
+        benchmark, name = benchmark_of(key), key.split("/")[-1]
+        value, interval = published.content["metrics"][key], published.interval(benchmark, name)
+        shown = format_interval(METRICS[name], interval) if interval else ""
+        row = f"| {benchmark} | {METRICS[name].title} | {format_value(METRICS[name], value)} | {shown} |"
+        assert text.count(row) == 1, row
+    assert len(published.content["intervals"]) == len(published.content["metrics"]) - 1  # parse failures have none
+    assert "- Scored: mosi, 120 rows of split test (data aa11), not the official test split; meld, 120 rows" in text
+    assert text.count("joy (") == (1 if count == 1 else 2)  # F1 per class; of all runs under both protocols
 
 
 def test_the_card_is_made_again_byte_for_byte_by_who_has_only_the_repository(card, tmp_path, capsys):
