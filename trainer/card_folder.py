@@ -118,11 +118,12 @@ def check_card(folder: Path) -> str:
             f"{folder}: {', '.join(changed)} not as {RESULTS} and {SETTINGS} give them; `unimse card {folder}` writes "
             "them again"
         )
-    results = read_results(folder / RESULTS)
-    found = f"README.md and {EVALUATIONS} as {RESULTS} gives them; its numbers: {check_predictions(results)}"
+    published, *others = (read_results(path) for path in _results_files(folder))
+    checks = dict.fromkeys([check_predictions(published), *map(check_predictions, others)])
+    found = f"README.md and {EVALUATIONS} as {RESULTS} gives them; its numbers: {', '.join(checks)}"
     if not [*folder.glob("*.safetensors")]:
         return f"{found}; no weights here"
-    weights, scored = describe_checkpoint(folder)["weights"], results.content["checkpoint"].get("weights")
+    weights, scored = describe_checkpoint(folder)["weights"], published.content["checkpoint"].get("weights")
     if weights != scored:
         raise ValueError(f"{folder}: weights: expected {scored}, which were scored, got {weights}")
     return f"{found}; weights: those that were scored"
@@ -169,8 +170,12 @@ def _write_settings(folder: Path, settings: CardSettings) -> None:
 
 
 def _made(folder: Path) -> dict[str, str]:
-    settings = read_settings(folder)
-    return card_files([folder / RESULTS, *sorted(folder.glob(f"{OTHERS}/*/{RESULTS}"))], settings)
+    return card_files(_results_files(folder), read_settings(folder))
+
+
+def _results_files(folder: Path) -> list[Path]:
+    """The published checkpoint's own first."""
+    return [folder / RESULTS, *sorted(folder.glob(f"{OTHERS}/*/{RESULTS}"))]
 
 
 def _evaluation_files(folder: Path) -> set[str]:

@@ -6,11 +6,13 @@ table that leads each of them back to file, run, seed, commit and command.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.card_metadata import EVALUATIONS, CardSettings, card_metadata, evaluation_entries
 from trainer.leaderboard_format import (
     MISSING,
+    PROTOCOL_COLUMNS,
     describe_model,
     describe_protocol,
     file_names,
@@ -19,12 +21,13 @@ from trainer.leaderboard_format import (
     legend,
 )
 from trainer.leaderboard_markdown import markdown_table, render_table, render_tables
-from trainer.leaderboard_tables import all_tables, class_table, source_table
+from trainer.leaderboard_tables import Table, all_tables, class_table, source_table
 from trainer.metric_names import OFFICIAL_TEST_ROWS, OVERALL, Metric, is_official
 from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Score, Section, build_sections
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
+_LEFT_OUT = ("model", "parameters", *PROTOCOL_COLUMNS)
 
 
 def card_files(results: Sequence[Path], settings: CardSettings) -> dict[str, str]:
@@ -97,10 +100,23 @@ def _result_lines(runs: list[Results]) -> list[str]:
     """The published checkpoint's own scores; with further results files, then the tables of all."""
     published = build_sections(runs[:1])
     lines = [*legend(runs), "", "### The published checkpoint", "", *_checkpoint_lines(published)]
-    if len(runs) > 1:
-        return lines + render_tables(all_tables(build_sections(runs), quoted=False))
-    classes = [table for (section,) in published.values() for table in class_table(section)]
-    return lines + [line for table in classes for line in (f"### {table.title}", "", *render_table(table))]
+    if len(runs) == 1:
+        tables = {name: class_table(section) for name, (section,) in published.items()}
+        return lines + render_tables({name: [_titled(table, name) for table in one] for name, one in tables.items()})
+    found = all_tables(build_sections(runs), quoted=False)
+    return lines + render_tables({name: [_narrow(table) for table in tables] for name, tables in found.items()})
+
+
+def _titled(table: Table, benchmark: str) -> Table:
+    """Without the number of the protocol: there is one."""
+    return replace(table, title=f"{benchmark}: F1 per class")
+
+
+def _narrow(table: Table) -> Table:
+    """Without columns that the notes above it or results files say, so that the numbers are in sight on a page."""
+    kept = [place for place, name in enumerate(table.header) if name not in _LEFT_OUT]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return replace(table, header=tuple(table.header[place] for place in kept), rows=rows)
 
 
 def _checkpoint_lines(published: Mapping[str, Sequence[Section]]) -> list[str]:
@@ -124,12 +140,10 @@ def _score_cells(metric: Metric, score: Score) -> list[str]:
 
 
 def _scored(section: Section) -> str:
-    """What was scored of one benchmark: rows, split, fingerprint."""
-    line = f"{section.benchmark}, {section.data['rows']} rows of split {section.data['split']}"
-    line += f" (data {section.data['fingerprint']})"
-    if section.benchmark not in OFFICIAL_TEST_ROWS:
-        return line
-    return f"{line}, {'the official split by row count' if section.official else 'not the official test split'}"
+    """What was scored of one benchmark: rows, split, fingerprint. The card warns of rows that are not official."""
+    official = ", the official split by row count" if section.official else ""
+    rows, split, fingerprint = (section.data[name] for name in ("rows", "split", "fingerprint"))
+    return f"{section.benchmark}, {rows} rows of split {split} (data {fingerprint}{official})"
 
 
 def _warning(published: Results) -> str:
@@ -150,7 +164,7 @@ def _training_table(published: Results, training: Mapping) -> list[str]:
     rows += [["fusion", describe_model(content["model"])], ["seed", published.seed]]
     rows += [[name.replace("_", " "), _shown(value)] for name, value in training.items()]
     rows += [[f"seconds, {name}", value] for name, value in sorted(content["seconds"].items())]
-    rows += [["evaluation protocol", describe_protocol(published.protocol)], ["commit", content["commit"] or "none"]]
+    rows += [["commit", content["commit"] or "none"]]
     return markdown_table(["setting", "value"], rows)
 
 

@@ -162,7 +162,9 @@ def test_only_official_rows_carry_the_name_of_the_benchmark(tmp_path):
         "cmu-mosi-unofficial": "CMU-MOSI (rows other than the official test split)",
         "someone/meld": "MELD",
     }
-    assert "**Not benchmark scores: mosi.**" in path.read_text("utf-8")
+    text = path.read_text("utf-8")
+    assert "**Not benchmark scores: mosi.**" in text
+    assert "(data aa11); meld, 2610 rows of split test (data bb22, the official split by row count)." in text
 
 
 def test_every_number_is_traced(card):
@@ -222,7 +224,8 @@ def test_every_metric_of_the_published_checkpoint_stands_with_its_interval(count
         row = f"| {benchmark} | {METRICS[name].title} | {format_value(METRICS[name], value)} | {shown} |"
         assert text.count(row) == 1, row
     assert len(published.content["intervals"]) == len(published.content["metrics"]) - 1  # parse failures have none
-    assert "- Scored: mosi, 120 rows of split test (data aa11), not the official test split; meld, 120 rows" in text
+    assert "- Scored: mosi, 120 rows of split test (data aa11); meld, 120 rows of split test (data bb22)." in text
+    assert ("| rank | run | fusion | seeds | MAE" in text) == (count > 1) and ("\n### meld: F1" in text) == (count == 1)
     assert text.count("joy (") == (1 if count == 1 else 2)  # F1 per class; of all runs under both protocols
 
 
@@ -268,6 +271,10 @@ def test_predictions_are_published_only_where_asked(tmp_path):
     assert found == {"full-seed1.parquet", "results/text-seed-1/text-seed1.parquet"}
     assert "`full-seed1.parquet` holds id, gold label and prediction of every scored sample" in open_.read_text()
     assert check_card(open_.parent).endswith("its numbers: recomputed; no weights here")
+    other = open_.parent / "results" / "text-seed-1" / "text-seed1.parquet"
+    other.write_bytes(other.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="text-seed-1"):
+        check_card(open_.parent)
     files[0].with_suffix(".parquet").unlink()
     with pytest.raises(ValueError, match="expected its predictions beside it, to be published"):
         lay_out(tmp_path / "none", files, with_predictions=True)
