@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer.leaderboard_csv import render_csv
 from trainer.leaderboard_format import file_names
+from trainer.leaderboard_html import render_html
 from trainer.leaderboard_markdown import render_page
 from trainer.leaderboard_plots import write_plots
 from trainer.leaderboard_tables import Table, all_tables
@@ -56,12 +57,16 @@ def build_board(paths: Sequence[str | Path]) -> Board:
     return Board(tuple(runs), names, checks, sections, all_tables(sections, checks))
 
 
-def write_leaderboard(results: Sequence[Path], out: Path) -> list[Path]:
-    """Write `leaderboard.md`, `<benchmark>.md`, `<benchmark>.csv` and, where matplotlib is installed, `plots/*.png`.
+def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = False) -> list[Path]:
+    """Write the tables and, where matplotlib is installed, the pictures.
+
+    `leaderboard.html` (one file with everything, sortable), `leaderboard.md`, `<benchmark>.md`, `<benchmark>.csv`
+    (unrounded) and `plots/*.png`.
 
     Args:
         results: results files; at least one.
         out: folder, made where it does not exist; files of the same names are replaced.
+        all_entries: draw confusion matrix, intensities and states of every entry, not only of each section's first.
 
     Returns:
         The files written, sorted.
@@ -71,7 +76,9 @@ def write_leaderboard(results: Sequence[Path], out: Path) -> list[Path]:
     """
     board = build_board(results)
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"leaderboard.md": render_page("Leaderboard", board.tables, board.runs, board.names)}
+    pictures = write_plots(board.sections, out / "plots", all_entries)
+    texts = {"leaderboard.html": render_html(board.tables, pictures, board.runs, board.names)}
+    texts["leaderboard.md"] = render_page("Leaderboard", board.tables, board.runs, board.names)
     for benchmark, sections in board.sections.items():
         own = [one for one in board.runs if benchmark in one.benchmarks]
         tables = {benchmark: board.tables[benchmark]}
@@ -80,4 +87,4 @@ def write_leaderboard(results: Sequence[Path], out: Path) -> list[Path]:
         texts[f"{benchmark}.csv"] = render_csv(sections, quoted, board.names, board.checks)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    return sorted([out / name for name in texts] + write_plots(board.sections, out / "plots"))
+    return sorted([out / name for name in texts] + [picture.path for picture in pictures])

@@ -59,8 +59,8 @@ def describe_protocol(protocol: dict) -> str:
     """Every field of the protocol in one line, in a fixed order."""
     parts = []
     for name, value in sorted(protocol.items()):
-        shown = "+".join(map(str, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
-        parts.append(f"{name} {shown}".replace('"', ""))
+        listed = "+".join(map(str, value)) or "none" if isinstance(value, list) else None
+        parts.append(f"{name} {listed or json.dumps(value, ensure_ascii=False)}".replace('"', ""))
     return "; ".join(parts)
 
 

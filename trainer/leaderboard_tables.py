@@ -25,7 +25,7 @@ from trainer.published_results import read_published
 from trainer.results_file import Results
 from trainer.results_groups import Entry, Score, Section, class_scores, primary_metric
 
-RUN_COLUMNS = ("run", "model", "fusion", "parameters", "seeds")
+MODEL_COLUMNS = ("model", "fusion", "parameters")
 _UNOFFICIAL = "not the official test split"
 
 
@@ -97,9 +97,8 @@ def benchmark_tables(
 
 def section_table(section: Section, first: Section, checks: Mapping[Path, str] | None = None) -> Table:
     """The ranked table of one section; `first` is the section that its notes tell it apart from."""
-    header = ["rank", *RUN_COLUMNS, *PROTOCOL_COLUMNS]
-    header += [metric_header(metric) for metric in section.metrics]
-    header += [] if checks is None else ["checked"]
+    header = ["rank", "run", "seeds", *PROTOCOL_COLUMNS, *(metric_header(metric) for metric in section.metrics)]
+    header += [*([] if checks is None else ["checked"]), *MODEL_COLUMNS]
     return Table(
         name=f"protocol-{section.number}",
         title=f"{section.benchmark}, protocol {section.number}",
@@ -115,15 +114,18 @@ def _section_row(section: Section, entry: Entry, checks: Mapping[Path, str] | No
     scores = [score_cell(metric, entry.scores.get(metric.key)) for metric in section.metrics]
     checked = [] if checks is None else [text_cell(describe_checks(entry.results, checks))]
     protocol = [text_cell(value) for value in protocol_values(section.protocol)]
-    return (rank, *model_cells(entry.name, entry.results), *protocol, *scores, *checked)
+    return (rank, *run_cells(entry), *protocol, *scores, *checked, *model_cells(entry.model))
 
 
-def model_cells(name: str, results: Sequence[Results]) -> list[Cell]:
-    """The cells of RUN_COLUMNS."""
-    model = results[0].content["model"]
+def run_cells(entry: Entry) -> list[Cell]:
+    """Name and seeds of an entry."""
+    return [text_cell(entry.name), text_cell(", ".join(map(str, entry.seeds)))]
+
+
+def model_cells(model: dict) -> list[Cell]:
+    """The cells of MODEL_COLUMNS."""
     parameters = Cell(f"{model['parameters']:,}", model["parameters"])
-    seeds = text_cell(", ".join(str(one.seed) for one in results))
-    return [text_cell(name), text_cell(model["name"]), text_cell(describe_model(model)), parameters, seeds]
+    return [text_cell(model["name"]), text_cell(describe_model(model)), parameters]
 
 
 def describe_checks(results: Sequence[Results], checks: Mapping[Path, str]) -> str:
@@ -208,17 +210,17 @@ def modality_tables(benchmark: str, sections: Sequence[Section]) -> list[Table]:
 def _modality_table(
     benchmark: str, number: int, metric: Metric, group: Sequence[Sweep], footnotes: Sequence[str]
 ) -> Table:
-    header = [*RUN_COLUMNS, *(modality_letters(condition) for condition in CONDITIONS), "mean of the 6 incomplete"]
+    header = ["run", "seeds", *(modality_letters(condition) for condition in CONDITIONS), "mean of the 6 incomplete"]
     rows = []
     for sweep in group:
         entries = [sweep.entries.get(condition) for condition in CONDITIONS]
         cells = [score_cell(metric, entry and entry.scores.get(metric.key)) for entry in entries]
         mean = score_cell(metric, sweep.mean_over_incomplete(metric.key))
-        rows.append((*model_cells(sweep.first.name, sweep.first.results), *cells, mean))
+        rows.append((*run_cells(sweep.first), *cells, mean, *model_cells(sweep.first.model)))
     return Table(
         name=f"missing-modalities-{number}",
         title=f"{benchmark}, missing modalities" + (f" {number}" if number > 1 else ""),
-        header=tuple(header),
+        header=(*header, *MODEL_COLUMNS),
         rows=tuple(rows),
         notes=(
             f"{metric.title}, {'lower' if metric.lower_is_better else 'higher'} is better; T text, A audio, V visual. "

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from trainer.metric_names import METRICS, PRIMARY_METRICS, Metric, benchmark_order, is_official
+from trainer.metric_names import METRICS, MODALITIES, PRIMARY_METRICS, Metric, benchmark_order, is_official
 from trainer.results_file import Results
 
 
@@ -72,13 +72,20 @@ class Section:
 
 
 def build_sections(results: Sequence[Results]) -> dict[str, list[Section]]:
-    """benchmark -> its sections. Sections are ordered by protocol and data, entries by rank, then name."""
+    """benchmark -> its sections. Those with most modalities come first, entries by rank, then name."""
     tables = {}
     for benchmark in sorted({name for one in results for name in one.benchmarks}, key=benchmark_order):
         own = [one for one in results if benchmark in one.benchmarks]
         parts = _group(own, lambda one, name=benchmark: [one.protocol, one.data(name)])
+        parts.sort(key=lambda part: modality_order(part[0].protocol))
         tables[benchmark] = [_section(benchmark, number, part) for number, part in enumerate(parts, start=1)]
     return tables
+
+
+def modality_order(protocol: dict) -> tuple[int, list[int]]:
+    """Sort key: text+audio+visual, then pairs, then single ones; text before audio before visual."""
+    places = [place for place, name in enumerate(MODALITIES) if name in protocol["modalities"]]
+    return -len(places), places
 
 
 def _group(results, key: Callable[[Results], list]) -> list[list[Results]]:
