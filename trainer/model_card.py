@@ -27,7 +27,6 @@ from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Score, Section, build_sections
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
-_LEFT_OUT = ("model", "parameters", *PROTOCOL_COLUMNS)
 
 
 def card_files(results: Sequence[Path], settings: CardSettings) -> dict[str, str]:
@@ -113,8 +112,8 @@ def _titled(table: Table, benchmark: str) -> Table:
 
 
 def _narrow(table: Table) -> Table:
-    """Without columns that the notes above it or results files say, so that the numbers are in sight on a page."""
-    kept = [place for place, name in enumerate(table.header) if name not in _LEFT_OUT]
+    """Without the columns of the protocol, which the notes above it say, so that the numbers are in sight on a page."""
+    kept = [place for place, name in enumerate(table.header) if name not in PROTOCOL_COLUMNS]
     rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
     return replace(table, header=tuple(table.header[place] for place in kept), rows=rows)
 

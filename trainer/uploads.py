@@ -33,7 +33,7 @@ LONGEST_WAIT = 300.0  # seconds at the end; less than what processes wait for ea
 # What an earlier push may have left that a new one need not overwrite; files of other origin stay.
 _REPLACED = (
     *("*.safetensors", "*.safetensors.index.json", "adapter_config.json"),
-    *(".eval_results/*", "results/*", "predictions.parquet"),
+    *(".eval_results/*", "results/*", "predictions.parquet", "results.parquet", "results.states.parquet"),
 )
 _queue_lock = threading.Lock()  # the training adds to the queue while the thread takes from it
 

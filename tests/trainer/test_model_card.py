@@ -225,7 +225,7 @@ def test_every_metric_of_the_published_checkpoint_stands_with_its_interval(count
         assert text.count(row) == 1, row
     assert len(published.content["intervals"]) == len(published.content["metrics"]) - 1  # parse failures have none
     assert "- Scored: mosi, 120 rows of split test (data aa11); meld, 120 rows of split test (data bb22)." in text
-    assert ("| rank | run | fusion | seeds | MAE" in text) == (count > 1) and ("\n### meld: F1" in text) == (count == 1)
+    assert ("| rank | run | seeds | MAE" in text) == (count > 1) and ("\n### meld: F1" in text) == (count == 1)
     assert text.count("joy (") == (1 if count == 1 else 2)  # F1 per class; of all runs under both protocols
 
 

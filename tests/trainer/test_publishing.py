@@ -128,6 +128,18 @@ def test_a_fresh_process_gets_the_logged_metric_from_the_newest_tag(peft, hub, s
     weights = "adapter_model.safetensors" if peft else "model.safetensors"
     assert {"README.md", "results.json", "processing_unimse.py", "processor_config.json", weights} <= files
     assert "modeling_unimse.py" in repository.tree("base" if peft else "main")
+    assert not [name for name in files if name.endswith((".partial", ".bin")) or "state" in name]
+    assert json.loads(repository.tree(f"step-{step}")["results.json"].data)["protocol"]["split"] == "validation"
+    assert json.loads(repository.tree("final")["results.json"].data)["protocol"]["split"] == "test"
+    card = repository.tree("main")["README.md"].data.decode()
+    assert ("AutoPeftModelForSeq2SeqLM" in card) == bool(peft) and f'name = "{repo}"' in card
+    assert str(tmp_path) not in repository.tree("main")["adapter_config.json"].data.decode() if peft else True
+    assert "predictions.parquet" not in repository.tree("final") and "card.yaml" in files
+    assert str(tmp_path) not in repository.tree("final")["card.yaml"].data.decode()
+    assert TOKEN.encode() not in written(tmp_path / "runs") and TOKEN.encode() not in b"".join(
+        blob.data for blob in repository.tree("main").values()
+    )
+    assert not list((folder / "pending").iterdir())
     check_evaluation_by_name(hub, tmp_path, repo, settings["data"], folder / "results.json")
 
 
@@ -141,18 +153,6 @@ def check_evaluation_by_name(hub: HubServer, folder: Path, repo: str, data: list
     assert found["metrics"] == expected["metrics"] and found["protocol"] == expected["protocol"]
     revision = hub.repositories["model", repo].tags["final"]
     assert found["checkpoint"] == {**expected["checkpoint"], "repo": repo, "revision": revision}
-    assert not [name for name in files if name.endswith((".partial", ".bin")) or "state" in name]
-    assert json.loads(repository.tree(f"step-{step}")["results.json"].data)["protocol"]["split"] == "validation"
-    assert json.loads(repository.tree("final")["results.json"].data)["protocol"]["split"] == "test"
-    card = repository.tree("main")["README.md"].data.decode()
-    assert ("AutoPeftModelForSeq2SeqLM" in card) == bool(peft) and f'name = "{repo}"' in card
-    assert str(tmp_path) not in repository.tree("main")["adapter_config.json"].data.decode() if peft else True
-    assert "predictions.parquet" not in repository.tree("final") and "card.yaml" in files
-    assert str(tmp_path) not in repository.tree("final")["card.yaml"].data.decode()
-    assert TOKEN.encode() not in written(tmp_path / "runs") and TOKEN.encode() not in b"".join(
-        blob.data for blob in repository.tree("main").values()
-    )
-    assert not list((folder / "pending").iterdir())
 
 
 def test_a_hub_that_goes_away_and_comes_back_changes_nothing(hub, settings, tmp_path):
