@@ -22,6 +22,8 @@ RESULTS = "results.json"
 OTHERS = "results"
 SETTINGS = "card.yaml"
 _BESIDE = ("predictions", "states")
+_SETTING_TYPES = {"model_id": str, "base_model": (str, type(None)), "training": dict, "dataset_ids": dict}
+_SETTING_NAMES = {str: "a Hub name", (str, type(None)): "a Hub name or null", dict: "fields and values"}
 
 
 def add_results(
@@ -139,7 +141,7 @@ def read_settings(folder: Path) -> CardSettings:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no mapping, or has unknown fields.
+        ValueError: it is no mapping, or has unknown fields or wrong values.
     """
     import yaml
 
@@ -150,9 +152,12 @@ def read_settings(folder: Path) -> CardSettings:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected fields such as model_id, got {type(content).__name__}")
     try:
-        check_fields(content, [item.name for item in dataclasses.fields(CardSettings)])
+        check_fields(content, _SETTING_TYPES)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    for name, value in content.items():
+        if not isinstance(value, _SETTING_TYPES[name]):
+            raise ValueError(f"{path}: {name}: expected {_SETTING_NAMES[_SETTING_TYPES[name]]}, got {value!r}")
     return CardSettings(**content)
 
 

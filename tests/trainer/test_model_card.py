@@ -307,6 +307,8 @@ def test_one_run_under_two_protocols_is_kept_apart(tmp_path):
     [
         ("[]", "expected fields such as model_id, got list"),
         ("model: x", "unknown field 'model'; did you mean 'model_id'"),
+        ("training:", "training: expected fields and values, got None"),
+        ("base_model: [a/b]", "base_model: expected a Hub name or null, got ['a/b']"),
     ],
 )
 def test_wrong_settings_are_named(text, message, card):
