@@ -109,7 +109,20 @@ def test_wrong_usage_exits_2(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["sample", "prepare", "label", "train", "evaluate", "leaderboard", "predict", "publish", "merge", "push", "demo"],
+    [
+        "sample",
+        "prepare",
+        "label",
+        "train",
+        "evaluate",
+        "leaderboard",
+        "predict",
+        "publish",
+        "card",
+        "merge",
+        "push",
+        "demo",
+    ],
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exit_info:
