@@ -17,7 +17,7 @@ TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = [
     *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
-    *("filelock>=3.12", "pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
+    *("filelock>=3.12", "jinja2>=3.1", "pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
 ]
 DEEPSPEED = ["deepspeed>=0.19"]
 TENSORBOARD = ["tensorboard>=2.18"]
@@ -51,7 +51,7 @@ setup(
     ],
     package_data={
         "dataset_scripts.folds": ["*.json"],
-        "trainer": ["configs/*.yaml", "configs/*/*.yaml", "*.yaml", "*.md"],
+        "trainer": ["configs/*.yaml", "configs/*/*.yaml", "*.yaml", "*.md", "*.html", "*.css", "*.js"],
         "trainer.metrics.msa_regression": ["README.md"],
         "trainer.metrics.erc_classification": ["README.md"],
     },

@@ -23,6 +23,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _context(text: str) -> tuple[int, int]:
+    before, slash, after = text.partition("/")
+    if not (slash and before.isdecimal() and after.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected BEFORE/AFTER such as 2/0, got {text!r}")
+    return int(before), int(after)
+
+
 def _add_data_commands(commands):
     sample = commands.add(
         "sample", run.sample, "write the embedded sample: four small benchmarks in their own layouts", "raw"
@@ -105,13 +112,28 @@ def _add_model_commands(commands):
         help="--field value, --field.of.it value, --out DIR, --extends CONFIG ...",
     )
 
-    example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
-    evaluate = commands.add("evaluate", run.evaluate, "score a checkpoint on prepared datasets", example)
-    evaluate.add_argument("model", help="folder or Hub name")
+    example = "runs/sample_cpu/seed-1 data/mosi data/meld --out results/sample.json --missing-modalities"
+    evaluate = commands.add("evaluate", run.evaluate, "score a model or an adapter on prepared datasets", example)
+    evaluate.add_argument("model", help="run folder, checkpoint folder or Hub name")
     evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
-    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions go beside it as Parquet")
+    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions lie beside it as Parquet")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument("--modalities", help="what the model may see, such as text,audio; default: all it knows")
+    evaluate.add_argument(
+        "--modalities", help="what the model may see, such as text,audio or audio; default: all it was trained with"
+    )
+    evaluate.add_argument(
+        "--missing-modalities", action="store_true", help="besides, with every smaller set of modalities: six of three"
+    )
+    evaluate.add_argument(
+        "--context", type=_context, metavar="BEFORE/AFTER", help="utterances it may read around each, such as 2/0"
+    )
+    evaluate.add_argument(
+        "--decoding",
+        default="greedy",
+        choices=["greedy", "posterior"],
+        help="greedy: the label that is written; posterior: mean intensity and most probable emotion over all labels",
+    )
+    evaluate.add_argument("--states", action="store_true", help="keep text states around fusion, for the t-SNE picture")
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(

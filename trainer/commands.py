@@ -204,20 +204,48 @@ def _quiet_libraries() -> None:
 
 
 def evaluate(options) -> None:
-    from trainer.evaluation import evaluate_checkpoint
-    from trainer.predictions_file import write_predictions
-    from trainer.results_file import write_results
+    from dataset_scripts.ranks import is_helper
+    from trainer.evaluator import Protocol, evaluate_checkpoint
 
     _quiet_libraries()
-    modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
-    rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    predictions = options.out.with_suffix(".parquet")
-    write_predictions(predictions, rows)
-    write_results(options.out, results, predictions)
-    for name, value in results["metrics"].items():
-        print(f"{name:28} {'-' if value is None else f'{value:.4f}' if isinstance(value, float) else value}")
-    print(options.out)
+    protocol = Protocol(
+        split=options.split,
+        modalities=options.modalities and options.modalities.split(","),
+        missing_modalities=options.missing_modalities,
+        context=options.context,
+        decoding=options.decoding,
+        states=options.states,
+        batch_size=options.batch_size,
+    )
+    paths = evaluate_checkpoint(options.model, options.data, options.out, protocol)
+    if not is_helper():
+        _print_evaluations(paths)
+
+
+def _print_evaluations(paths: list[Path]) -> None:
+    """A line a metric, a column an evaluation, headed by what the model saw; with intervals where there is one only."""
+    from trainer.results_file import read_results
+
+    results = [read_results(path) for path in paths]
+    intervals = results[0].content["intervals"] if len(results) == 1 else {}
+    if len(results) > 1:
+        print(f"{'':28} " + " ".join(f"{_letters(one.protocol['modalities']):>8}" for one in results))
+    for name in results[0].content["metrics"]:
+        values = " ".join(f"{_shown(one.content['metrics'].get(name)):>8}" for one in results)
+        interval = intervals.get(name)
+        print(f"{name:28} {values}" + (f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""))
+    for name, reason in results[0].content["reasons"].items():
+        print(f"  {name}: {reason}")
+    for path in paths:
+        print(path)
+
+
+def _letters(modalities: list[str]) -> str:
+    return "+".join(name[0].upper() for name in modalities)
+
+
+def _shown(value) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def leaderboard(options) -> None:
@@ -252,7 +280,7 @@ def publish(options) -> None:
 
 def merge(options) -> None:
     from trainer.adapters import merge_checkpoint
-    from trainer.evaluation import find_checkpoint
+    from trainer.evaluator import find_checkpoint
 
     print(merge_checkpoint(find_checkpoint(options.adapter), options.out, options.overwrite))
 

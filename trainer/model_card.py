@@ -8,15 +8,9 @@ so that an update replaces entries on the Hub instead of adding more.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.leaderboard import (
-    LEGEND,
-    describe_model,
-    describe_protocol,
-    file_names,
-    markdown_table,
-    render_tables,
-    render_trace,
-)
+from trainer.leaderboard_format import describe_model, describe_protocol, file_names, legend
+from trainer.leaderboard_markdown import markdown_table, render_table, render_tables
+from trainer.leaderboard_tables import all_tables, source_table
 from trainer.metric_names import METRICS, OVERALL, is_official
 from trainer.results_file import Results, read_all_results
 from trainer.results_groups import build_sections
@@ -113,9 +107,9 @@ def _render(runs: list[Results], model_id: str, base_model, ids: dict, training:
         published = runs[0]
         versions = ", ".join(f"{name} {version}" for name, version in sorted(published.content["versions"].items()))
         fields |= {"published": published, "versions": versions, "warning": _warning(published)}
-        tables = render_tables(build_sections(runs), quoted=False)
-        fields["results"] = "\n".join([*LEGEND, "", *tables]).rstrip()
-        fields["trace"] = "\n".join(render_trace(runs, file_names(runs)))
+        tables = render_tables(all_tables(build_sections(runs), quoted=False))
+        fields["results"] = "\n".join([*legend(runs), "", *tables]).rstrip()
+        fields["trace"] = "\n".join(render_table(source_table(runs, file_names(runs)))).rstrip()
         fields["training"] = "\n".join(_training_table(published, training))
     metadata = _metadata(runs, model_id, base_model, ids)
     text = str(ModelCard.from_template(metadata, template_str=TEMPLATE.read_text(encoding="utf-8"), **fields))

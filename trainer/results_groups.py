@@ -9,23 +9,28 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from trainer.metric_names import METRICS, PRIMARY_METRICS, Metric, benchmark_order, is_official
+from trainer.metric_names import METRICS, MODALITIES, PRIMARY_METRICS, Metric, benchmark_order, is_official
 from trainer.results_file import Results
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and sample standard deviation over seeds; both None where any seed has no value (`reason` says why)."""
+    """Mean and sample standard deviation over seeds; both None where any seed has no value (`reason` says why).
+
+    `interval` is the bootstrap interval of the one seed's value, `None` for several seeds, whose spread is `std`.
+    """
 
     mean: float | None
     std: float | None
     reason: str | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a table: the runs of one group that share protocol and data, by seed."""
+    """One line of a table: the runs of one group that share benchmark, protocol and data, by seed."""
 
+    benchmark: str
     name: str
     results: tuple[Results, ...]
     scores: dict[str, Score]
@@ -38,6 +43,10 @@ class Entry:
     @property
     def seeds(self) -> list[int]:
         return [one.seed for one in self.results]
+
+    def values(self, key: str) -> list[float | None]:
+        """One metric of every seed."""
+        return [one.scores(self.benchmark).get(key) for one in self.results]
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,20 @@ class Section:
 
 
 def build_sections(results: Sequence[Results]) -> dict[str, list[Section]]:
-    """benchmark -> its sections. Sections are ordered by protocol and data, entries by rank, then name."""
+    """benchmark -> its sections. Those with most modalities come first, entries by rank, then name."""
     tables = {}
     for benchmark in sorted({name for one in results for name in one.benchmarks}, key=benchmark_order):
         own = [one for one in results if benchmark in one.benchmarks]
         parts = _group(own, lambda one, name=benchmark: [one.protocol, one.data(name)])
+        parts.sort(key=lambda part: modality_order(part[0].protocol))
         tables[benchmark] = [_section(benchmark, number, part) for number, part in enumerate(parts, start=1)]
     return tables
+
+
+def modality_order(protocol: dict) -> tuple[int, list[int]]:
+    """Sort key: text+audio+visual, then pairs, then single ones; text before audio before visual."""
+    places = [place for place, name in enumerate(MODALITIES) if name in protocol["modalities"]]
+    return -len(places), places
 
 
 def _group(results, key: Callable[[Results], list]) -> list[list[Results]]:
@@ -101,7 +117,9 @@ def _one_a_seed(benchmark: str, results: list[Results]) -> list[Results]:
 
 def _entry(benchmark: str, results: list[Results]) -> Entry:
     keys = list(dict.fromkeys(key for one in results for key in one.scores(benchmark)))
-    return Entry(results[0].group, tuple(results), {key: score_over_seeds(benchmark, key, results) for key in keys})
+    return Entry(
+        benchmark, results[0].group, tuple(results), {key: score_over_seeds(benchmark, key, results) for key in keys}
+    )
 
 
 def score_over_seeds(benchmark: str, key: str, results: Sequence[Results]) -> Score:
@@ -111,20 +129,22 @@ def score_over_seeds(benchmark: str, key: str, results: Sequence[Results]) -> Sc
         if values[one.seed] is None:
             known = key in one.scores(benchmark)
             return Score(None, None, f"seed {one.seed}: {one.reason(benchmark, key) if known else 'not evaluated'}")
-    return _mean(list(values.values()))
+    interval = results[0].interval(benchmark, key) if len(results) == 1 else None
+    return replace(mean_score(list(values.values())), interval=interval and tuple(interval))
 
 
-def _mean(values: list[float]) -> Score:
+def mean_score(values: Sequence[float]) -> Score:
+    """Mean and sample standard deviation of one value a seed."""
     return Score(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def class_scores(entry: Entry, benchmark: str) -> dict[str, tuple[Score, int]]:
+def class_scores(entry: Entry) -> dict[str, tuple[Score, int]]:
     """label -> (F1 over the seeds, support); no labels where a run has none."""
-    parts = [one.content["per_class"].get(benchmark, {}) for one in entry.results]
+    parts = [one.content["per_class"].get(entry.benchmark, {}) for one in entry.results]
     scores = {}
     for label, first in parts[0].items():
         values = [part.get(label, {}).get("f1") for part in parts]
-        score = Score(None, None, "not defined for every seed") if None in values else _mean(values)
+        score = Score(None, None, "not defined for every seed") if None in values else mean_score(values)
         scores[label] = score, first["support"]
     return scores
 

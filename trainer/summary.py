@@ -8,7 +8,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.leaderboard import format_score, markdown_table
+from trainer.leaderboard_format import format_score
+from trainer.leaderboard_markdown import markdown_table
 from trainer.metric_names import METRICS
 from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Score, score_over_seeds
@@ -57,7 +58,10 @@ def _markdown(runs, columns, scores: dict[str, list[Score]]) -> list[str]:
     everything = [one for results in runs.values() for one in results]
     commits = sorted({one.content["commit"] or "none" for one in everything})
     lines = [*markdown_table(["run", "seeds", *titles], rows), ""]
-    lines += [f"Test sets, scored once; mean ± sample standard deviation over seeds. Commit {', '.join(commits)}."]
+    lines += [
+        "Test sets, scored once; mean ± sample standard deviation over seeds, [bootstrap interval] of one seed. "
+        f"Commit {', '.join(commits)}."
+    ]
     lines += [f"Scored: {line}." for line in _scored(everything)]
     return lines
 

@@ -1,5 +1,6 @@
 """Results files with predictions for tests: models of a given skill on one made-up test set of MOSI and MELD."""
 
+import copy
 import random
 from functools import cache
 
@@ -51,9 +52,7 @@ def _scores(*arguments) -> dict:
 
 def make_results(run="full", seed=1, skill=0.7, modalities=("text", "audio", "visual"), rows=120, fusion_type="ffn"):
     """The content of one results file without predictions beside it."""
-    scores = {
-        name: dict(part) if isinstance(part, dict) else part for name, part in _scores(run, seed, skill, rows).items()
-    }
+    scores = copy.deepcopy(_scores(run, seed, skill, rows))
     return seal(
         {
             "schema_version": SCHEMA_VERSION,

@@ -13,9 +13,11 @@ import pytest
 from results_files import make_results, write_many, write_results
 
 from trainer import leaderboard_plots
-from trainer.leaderboard import PUBLISHED, format_score, read_published, write_leaderboard
+from trainer.leaderboard import write_leaderboard
+from trainer.leaderboard_format import format_score
 from trainer.leaderboard_plots import summed_confusion
 from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS
+from trainer.published_results import PUBLISHED, read_published
 from trainer.results_file import read_all_results, seal
 from trainer.results_groups import Score, build_sections
 
@@ -42,8 +44,9 @@ def sections_of(files, benchmark):
 
 
 def write(folder, name, **fields):
-    """A correct file with top-level fields replaced."""
+    """A correct file with top-level fields replaced; other metrics come without intervals."""
     path = folder / f"{name}.json"
+    fields = {"intervals": {}} | fields if "metrics" in fields else fields
     path.write_text(json.dumps(seal(make_results() | {"run": name} | fields)), encoding="utf-8")
     return path
 
@@ -109,7 +112,8 @@ def test_a_training_scored_again_counts_once(tmp_path):
     first = write_results(tmp_path, run="full", seed=1)
     content = json.loads(first.read_text())
     again = {**content, "data": {"meld": content["data"]["meld"]}, "command": "unimse evaluate"}
-    again["metrics"] = {name: value for name, value in content["metrics"].items() if name.startswith("meld/")}
+    for field in ("metrics", "intervals"):
+        again[field] = {name: value for name, value in content[field].items() if name.startswith("meld/")}
     path = tmp_path / "again.json"
     path.write_text(json.dumps(seal(again)))
     (section,) = build_sections(read_all_results([first, path]))["meld"]
@@ -133,7 +137,7 @@ def test_a_missing_value_of_one_seed_is_never_averaged_away(tmp_path):
     write_leaderboard(runs, tmp_path / "out")
     text = (tmp_path / "out" / "mosi.md").read_text("utf-8")
     assert "- full, MAE: n/a (seed 2: 4 parse failures and no failure_penalty)" in text
-    assert table_rows(text, "–")[0][-1] == "n/a"
+    assert table_rows(text, "–")[0][-2:] == ["n/a", "no predictions"]
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -144,6 +148,9 @@ def test_a_missing_value_of_one_seed_is_never_averaged_away(tmp_path):
     [
         ("accuracy", Score(0.85204, 0.0031), "85.20 ± 0.31"),
         ("accuracy", Score(1.0, None), "100.00"),
+        ("accuracy", Score(0.85204, None, None, (0.82149, 0.88)), "85.20 [82.1, 88.0]"),
+        ("mae", Score(0.69149, None, None, (0.6449, 0.745)), "0.691 [0.64, 0.74]"),
+        ("parse_failures", Score(2.0, None, None, (1.0, 4.0)), "2 [1, 4]"),
         ("mae", Score(0.69149, 0.0101), "0.691 ± 0.010"),
         ("corr", Score(-0.5, None), "-0.500"),
         ("parse_failures", Score(2.0, None), "2"),
@@ -165,9 +172,9 @@ def test_markdown_has_numbers_protocol_and_trace(files, tmp_path):
     assert table_rows(text, "1")[0][: len(identity)] == identity
     assert shown in table_rows(text, "1")[0]
     assert "- Not comparable with protocol 1; it differs in: modalities." in text
-    assert "- Scored: 120 rows of `test` (not the official test split), data `bb22`." in text
+    assert "- Scored: 120 rows of split test (not the official test split), data bb22." in text
     assert "| `full-seed2.json` | full-seed2 | 2 | 0123abc | 2026-01-02T10:00:00+00:00 |" in text
-    assert "F1 per class (support) | neutral (" in text
+    assert "| run | neutral (" in text
     assert str(tmp_path) not in text
 
 
@@ -286,7 +293,7 @@ def test_confusion_is_summed_over_seeds(files):
 def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path):
     content = make_results()
     content["confusion"]["meld"] = {"labels": ["joy", "fear"], "matrix": [[3, 0], [1, 2]], "other": [1, 0]}
-    content["metrics"] = {"meld/accuracy": 5 / 7}
+    content |= {"metrics": {"meld/accuracy": 5 / 7}, "intervals": {}}
     (tmp_path / "run.json").write_text(json.dumps(seal(content)))
     (section,) = sections_of([tmp_path / "run.json"], "meld")
     labels, columns, matrix = summed_confusion(section.entries[0], "meld")

@@ -17,6 +17,7 @@ from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST
 from trainer.cli import main
 from trainer.publishing import Publisher
+from trainer.results_file import read_results
 from trainer.state import Progress, states
 from trainer.train import train
 from trainer.uploads import Upload, make_pending, pending
@@ -126,6 +127,19 @@ def test_a_fresh_process_gets_the_logged_metric_from_the_newest_tag(peft, hub, s
     weights = "adapter_model.safetensors" if peft else "model.safetensors"
     assert {"README.md", "results.json", "processing_unimse.py", "processor_config.json", weights} <= files
     assert "modeling_unimse.py" in repository.tree("base" if peft else "main")
+    check_evaluation_by_name(hub, tmp_path, repo, settings["data"], folder / "results.json")
+
+
+def check_evaluation_by_name(hub: HubServer, folder: Path, repo: str, data: list[str], results: Path) -> None:
+    """`unimse evaluate OWNER/NAME` gives the numbers of the run, and says which revision it read."""
+    out = folder / "evaluated.json"
+    command = [sys.executable, "-m", "trainer.cli", "evaluate", repo, *data, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(hub, folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, expected = read_results(out).content, read_results(results).content
+    assert found["metrics"] == expected["metrics"] and found["protocol"] == expected["protocol"]
+    revision = hub.repositories["model", repo].tags["final"]
+    assert found["checkpoint"] == {**expected["checkpoint"], "repo": repo, "revision": revision}
     assert not [name for name in files if name.endswith((".partial", ".bin")) or "state" in name]
     assert json.loads(repository.tree(f"step-{step}")["results.json"].data)["protocol"]["split"] == "validation"
     assert json.loads(repository.tree("final")["results.json"].data)["protocol"]["split"] == "test"

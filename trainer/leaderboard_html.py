@@ -1,0 +1,63 @@
+"""A leaderboard as one HTML file that needs no network: tables that sort and filter, pictures inside.
+
+Its parts lie beside this file: `leaderboard.html`, the template, `leaderboard.css`, and `leaderboard.js`, which sorts
+and filters. Without JavaScript the page still reads as it stands.
+"""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainer.leaderboard_format import legend
+from trainer.leaderboard_tables import Cell, Table, source_table
+from trainer.plots_style import Picture
+from trainer.results_file import Results
+
+_FOLDER = Path(__file__).parent
+# The column that names a row; it stays in sight when a wide table is scrolled sideways.
+_ROW_NAMES = ("run", "model", "file")
+
+
+def render_html(
+    tables: Mapping[str, Sequence[Table]],
+    pictures: Sequence[Picture],
+    runs: Sequence[Results],
+    names: Mapping[Path, str],
+) -> str:
+    """The page of `all_tables` and of the pictures of `write_plots`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = FileSystemLoader(_FOLDER)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"anchor": anchor, "data_uri": _data_uri, "sort_value": sort_value, "row_name": _row_name}
+    page = environment.get_template("leaderboard.html").render(
+        legend=legend(runs),
+        tables=tables,
+        pictures={benchmark: [one for one in pictures if one.benchmark == benchmark] for benchmark in tables},
+        sources=source_table(runs, names),
+        style=Markup((_FOLDER / "leaderboard.css").read_text(encoding="utf-8")),
+        script=Markup((_FOLDER / "leaderboard.js").read_text(encoding="utf-8")),
+    )
+    return page.rstrip() + "\n"
+
+
+def anchor(*parts: str) -> str:
+    """The id of a benchmark or a table: `meld-protocol-1`."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def sort_value(cell: Cell) -> str:
+    """What the page sorts a cell by: the number in full or the text; empty where there is no value."""
+    return "" if cell.value is None else str(cell.value)
+
+
+def _row_name(table: Table) -> int:
+    return next(index for index, name in enumerate(table.header) if name in _ROW_NAMES)
+
+
+def _data_uri(picture: Picture) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.path.read_bytes()).decode("ascii")
