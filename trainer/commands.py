@@ -260,8 +260,9 @@ def compare(options) -> None:
     from trainer.comparison_report import render_text, write_comparison
 
     comparison = compare_results(options.a, options.b, options.resamples, options.seed)
+    written = write_comparison(comparison, options.out) if options.out else []
     print(render_text(comparison))
-    for path in write_comparison(comparison, options.out) if options.out else ():
+    for path in written:
         print(path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.leaderboard import file_names
+from trainer.leaderboard_format import file_names
 from trainer.metric_names import METRICS, OVERALL, benchmark_order
 from trainer.predictions_file import ABSENT, check_predictions, read_predictions
 from trainer.resampled_scores import (

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trainer.comparison import CONFIDENCE_LEVEL, EMOTION, GAINED, LOST, SENTIMENT, Comparison
-from trainer.leaderboard import format_value, markdown_table, render_trace
+from trainer.leaderboard_format import MISSING, describe_protocol, format_value
+from trainer.leaderboard_markdown import markdown_table, render_table
+from trainer.leaderboard_tables import source_table
 from trainer.metric_names import METRICS, OVERALL, Metric
 
 ALPHA = 0.05
 SHOWN_FLIPS = 20
-_INTERVAL = f"{100 * CONFIDENCE_LEVEL:g} % interval"
+_INTERVAL = f"{100 * CONFIDENCE_LEVEL:g}% interval"
 _HEADER = ("metric", "A", "B", "B - A", _INTERVAL, "p", "p Holm", "better")
 _MCNEMAR_HEADER = ("only A right", "only B right", "McNemar p", "p Holm")
 _CLASS_HEADER = ("class", "support", "metric", "A", "B", "B - A", _INTERVAL)
@@ -45,8 +47,8 @@ def render_markdown(comparison: Comparison) -> str:
         lines += _sample_tables(part, [row for row in comparison.flipped if row["benchmark"] == name])
     lines += ["## How to read this", "", *_list(_method(content))]
     names = {one.path: content[side]["file"] for side, one in zip("ab", comparison.results, strict=True)}
-    lines += ["## Where the numbers come from", "", *render_trace(comparison.results, names)]
-    return "\n".join(lines) + "\n"
+    sources = source_table(comparison.results, names)
+    return "\n".join([*lines, f"## {sources.title}", "", *render_table(sources)]).rstrip() + "\n"
 
 
 def _block(lines: Sequence[str]) -> list[str]:
@@ -100,7 +102,7 @@ def _warnings(content: dict) -> Iterator[str]:
     """What keeps the numbers from being a plain difference of two models."""
     differing = content["protocol_differences"]
     if differing:
-        shown = ", ".join(f"{name} (A {_shown(a)}, B {_shown(b)})" for name, (a, b) in differing.items())
+        shown = ", ".join(_sides_of(name, values) for name, values in differing.items())
         same = content["a"]["weights"] is not None and content["a"]["weights"] == content["b"]["weights"]
         meaning = (
             "the weights are the same, so the differences are the protocol's"
@@ -113,8 +115,10 @@ def _warnings(content: dict) -> Iterator[str]:
         yield f"{'; '.join(only)}: not compared, and neither are the metrics over all benchmarks."
 
 
-def _shown(value) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False).strip('"')
+def _sides_of(name: str, values: Sequence) -> str:
+    """`modalities (A text+audio, B text)`."""
+    a, b = (describe_protocol({name: value}).removeprefix(f"{name} ") for value in values)
+    return f"{name} (A {a}, B {b})"
 
 
 def _tests(content: dict) -> list[tuple[str, Metric, dict]]:
@@ -155,7 +159,7 @@ def _better(metric: Metric, found: dict) -> str:
 
 def _method(content: dict) -> list[str]:
     settings = content["settings"]
-    level, smallest = f"{100 * settings['confidence_level']:g} %", 1 / (settings["resamples"] + 1)
+    level, smallest = f"{100 * settings['confidence_level']:g}%", 1 / (settings["resamples"] + 1)
     return [
         "A and B: accuracies and F1 in percent, as in the results files; differences are B - A, in points of percent.",
         f"Interval: {level} percentile interval of the difference over {settings['resamples']} bootstrap resamples "
@@ -166,7 +170,7 @@ def _method(content: dict) -> list[str]:
         "p Holm: adjusted for all tests of its kind (bootstrap; McNemar), so that the chance of any false alarm among "
         "them is bounded. Metrics of one benchmark rise and fall together, which makes this careful.",
         "Intervals of classes are not tests and not adjusted. A value that some resample does not have gets none.",
-        "Utterances of one dialogue or video are not independent: true intervals are wider and true p-values larger.",
+        "Utterances of one dialogue or video are not independent, so intervals are too narrow and p-values too small.",
         "This compares two sets of predictions. Whether one method beats another needs several seeds of each.",
     ]
 
@@ -207,10 +211,10 @@ def _mcnemar_cells(found: dict | None) -> list[str]:
 
 def _difference_cells(metric: Metric, found: dict) -> list[str]:
     """A, B, difference and interval; `n/a` where there is no value."""
-    values = ["n/a" if found[side] is None else format_value(metric, found[side]) for side in "ab"]
-    difference = "n/a" if found["difference"] is None else _signed(metric, found["difference"])
+    values = [MISSING if found[side] is None else format_value(metric, found[side]) for side in "ab"]
+    difference = MISSING if found["difference"] is None else _signed(metric, found["difference"])
     interval = found["interval"] and ", ".join(_signed(metric, end) for end in found["interval"])
-    return [*values, difference, f"[{interval}]" if interval else "n/a"]
+    return [*values, difference, f"[{interval}]" if interval else MISSING]
 
 
 def _signed(metric: Metric, value: float) -> str:

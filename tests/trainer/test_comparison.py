@@ -507,7 +507,7 @@ def test_the_command_prints_and_writes(two, tmp_path, capsys):
     header = lines[lines.index("meld: 120 samples of test, data bb22") + 1]
     accuracy = lines[lines.index("meld: 120 samples of test, data bb22") + 2]
     assert header.split() == (
-        "metric A B B - A 95 % interval p p Holm better only A right only B right McNemar p p Holm".split()
+        "metric A B B - A 95% interval p p Holm better only A right only B right McNemar p p Holm".split()
     )
     assert accuracy.split()[:4] == ["Accuracy", "80.83", "75.83", "-5.00"] and len(accuracy) <= len(header) < 130
     assert "flipped (emotion): 22 right in A only, 16 in B only" in lines
