@@ -121,6 +121,17 @@ def test_sentiment_of_each_resample_is_what_the_module_gives(seed):
         assert_equal_scores({name: values[at] for name, values in resampled.items()}, expected)
 
 
+def test_corr_of_a_resample_of_one_value_is_undefined_whatever_the_rounding():
+    """One prediction differs, so a third of the resamples are constant; their sums of squares need not cancel to 0."""
+    generator = np.random.default_rng(2)
+    gold, predicted = (generator.integers(-9, 10, 40) / 3).tolist(), [0.7] * 39 + [-0.4]
+    drawn = np.random.default_rng(4).integers(40, size=(400, 40))
+    constant = ~(drawn == 39).any(axis=1)
+    for sides in ((gold, predicted), (predicted, gold)):
+        corr = sentiment_scores(resampled_sums(sentiment_columns(*sides), 400, 4))["corr"]
+        assert np.array_equal(np.isnan(corr), constant) and 100 < constant.sum() < 200
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_emotion_of_each_resample_is_what_the_module_gives(seed):
     generator, labels, count = np.random.default_rng(seed), ["joy", "fear", "anger"], 4 + 5 * seed
@@ -199,22 +210,21 @@ def test_ties_count_as_extreme_whatever_the_rounding():
         assert bootstrap_p_value(b / 120 - a / 120, resampled) == (1 + exact) / (1 + len(drawn))
 
 
-def test_interval_agrees_with_scipy():
+def test_interval_agrees_with_scipy(tmp_path):
     generator = np.random.default_rng(5)
     gold = generator.integers(-9, 10, 150) / 3
-    a, b = gold + generator.normal(0, 0.7, 150), 0.6 * gold + generator.normal(0, 0.5, 150)
-    ours = resampled_differences(
-        *(sentiment_columns(gold, values) for values in (a, b)), sentiment_scores, resamples=20_000, seed=1
-    )
+    sides = [gold + generator.normal(0, 0.7, 150), 0.6 * gold + generator.normal(0, 0.5, 150)]
+    rows = [[sentiment_row(at, *map(float, pair)) for at, pair in enumerate(zip(gold, x, strict=True))] for x in sides]
+    interval = compare_rows(tmp_path, *rows, resamples=20_000).content["benchmarks"]["mosi"]["metrics"]["mae"][
+        "interval"
+    ]
 
     def difference(gold, a, b, axis=-1):
         return np.abs(b - gold).mean(axis=axis) - np.abs(a - gold).mean(axis=axis)
 
     options = {"paired": True, "vectorized": True, "n_resamples": 20_000, "method": "percentile", "rng": 2}
-    theirs = stats.bootstrap((gold, a, b), difference, **options)
-    spread = theirs.standard_error
-    assert np.quantile(ours["mae"], [0.025, 0.975]) == pytest.approx(theirs.confidence_interval, abs=0.06 * spread)
-    assert ours["mae"].std() == pytest.approx(spread, rel=0.03)
+    theirs = stats.bootstrap((gold, *sides), difference, **options)
+    assert interval == pytest.approx(theirs.confidence_interval, abs=0.08 * theirs.standard_error)
 
 
 def test_p_values_are_uniform_for_models_of_equal_skill():
@@ -365,8 +375,7 @@ def test_emotions_of_all_benchmarks_together(tmp_path):
     sides = []
     for run in "ab":
         rows = make_rows(run, rows=40)
-        own = [row | {"id": row["id"].replace("meld", "own"), "dataset": "own"} for row in rows if row["emotion"]]
-        sides.append(rows + own)
+        sides.append(rows + [row | {"id": f"own/{row['id']}", "dataset": "own"} for row in rows if row["emotion"]])
     found = compare_rows(tmp_path / "two", *sides).content["benchmarks"]
     assert list(found) == ["overall", "mosi", "meld", "own"] and list(found["overall"]["metrics"]) == [
         "emotion_accuracy"
@@ -375,6 +384,8 @@ def test_emotions_of_all_benchmarks_together(tmp_path):
     assert overall["difference"] == pytest.approx(meld["difference"])
     assert overall["mcnemar"]["only_a_right"] == 2 * meld["mcnemar"]["only_a_right"]
     assert overall["interval"] != meld["interval"]
+    without_mosi = [row for row in sides[1] if row["dataset"] != "mosi"]
+    assert "overall" not in compare_rows(tmp_path / "other", sides[0], without_mosi).content["benchmarks"]
     assert "overall" not in compare_rows(tmp_path / "one", *(side[:80] for side in sides)).content["benchmarks"]
 
 
@@ -398,6 +409,10 @@ def test_other_protocols_are_flagged(tmp_path, capsys):
         "weights are the same, so the differences are the protocol's.\n"
     ) in printed
     assert "mosi: 30 samples of test / validation, data of mosi" in printed
+    content = json.loads(b.read_text()) | {"checkpoint": {"weights": "other", "repo": None, "revision": None}}
+    write_results_file(b, content, b.with_suffix(".parquet"))
+    assert main(["compare", str(a), str(b), "--resamples", "20"]) == 0
+    assert "; the differences are those of model and protocol together.\n" in capsys.readouterr().out
 
 
 def test_a_benchmark_that_only_one_has_is_flagged(tmp_path):
@@ -520,7 +535,9 @@ def test_the_command_prints_and_writes(two, tmp_path, capsys):
         flipped = list(csv.DictReader(file))
     counts = [part["flipped"] for part in content["benchmarks"].values()]
     assert len(flipped) == sum(sum(kind.values()) for part in counts for kind in part.values()) == 94
-    assert "A right, B wrong (the first 20 of 35, all in flipped.csv):" in (out / "comparison.md").read_text("utf-8")
+    report = (out / "comparison.md").read_text(encoding="utf-8")
+    table = report.split("A right, B wrong (the first 20 of 35, all in flipped.csv):\n\n")[1].split("\n\n")[0]
+    assert len(table.splitlines()) == 2 + 20
 
 
 def test_the_verdict_names_the_better_side(tmp_path, capsys):
