@@ -158,6 +158,8 @@ def _add_model_commands(commands):
         help="confusion, intensity and t-SNE of every entry, not of the first only",
     )
 
+    _add_compare_command(commands)
+
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
     predict.add_argument("model", help="folder or Hub name")
@@ -211,6 +213,17 @@ def _add_with_predictions(parser):
         action="store_true",
         help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
     )
+
+
+def _add_compare_command(commands):
+    summary = "whether two evaluations of the same samples differ, and where: tests, classes, samples that flipped"
+    example = "runs/full/seed-1 runs/text_only/seed-1 --out comparison"
+    compare = commands.add("compare", run.compare, summary, example)
+    compare.add_argument("a", type=Path, help="results file with its predictions beside it, or run folder")
+    compare.add_argument("b", type=Path, help="the same of the other model; differences are B - A")
+    compare.add_argument("--out", type=Path, help="folder for comparison.md, comparison.json and flipped.csv")
+    compare.add_argument("--resamples", type=int, default=10_000, help="of the paired bootstrap; default: %(default)s")
+    compare.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
 
 
 class _HelpWithFields(argparse.Action):

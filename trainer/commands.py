@@ -271,6 +271,17 @@ def leaderboard(options) -> None:
         print(path)
 
 
+def compare(options) -> None:
+    from trainer.comparison import compare as compare_results
+    from trainer.comparison_report import render_text, write_comparison
+
+    comparison = compare_results(options.a, options.b, options.resamples, options.seed)
+    written = write_comparison(comparison, options.out) if options.out else []
+    print(render_text(comparison))
+    for path in written:
+        print(path)
+
+
 def predict(options) -> None:
     from trainer.prediction import predict_clip
 
