@@ -31,7 +31,12 @@ def render_text(comparison: Comparison) -> str:
         lines += [_title(name, part), *_aligned(*_metric_table(part)), ""]
         lines += _block(_aligned(_CLASS_HEADER, _class_rows(part)) if part.get("classes") else [])
         lines += _block([*_reasons(part), *_flip_counts(part)])
-    return "\n".join([*lines, *_verdict(content)])
+    return "\n".join([*lines, render_verdict(comparison)])
+
+
+def render_verdict(comparison: Comparison) -> str:
+    """The last lines of `render_text`: which differences are sure, and of how many tests."""
+    return "\n".join(_verdict(comparison.content))
 
 
 def render_markdown(comparison: Comparison) -> str:

@@ -93,14 +93,14 @@ def _train(folders: list[Path], runs: Path) -> tuple[Path, Path]:
 def _evaluate(full: Path, text_only: Path, folders: list[Path], out: Path) -> list[Path]:
     """Results files of the full model under each set of modalities; prints how it compares with the text-only model."""
     from trainer.comparison import compare
-    from trainer.comparison_report import render_text, write_comparison
+    from trainer.comparison_report import render_verdict, write_comparison
     from trainer.evaluator import Protocol, evaluate_checkpoint
 
     protocol = Protocol(missing_modalities=True, states=True)
     evaluated = evaluate_checkpoint(full.parent, folders, out / "results" / "full.json", protocol)
     comparison = compare(text_only, evaluated[0])
     write_comparison(comparison, out / "comparison")
-    print(render_text(comparison))
+    print(f"A: text only, B: all modalities. {render_verdict(comparison)}")
     return evaluated
 
 
