@@ -137,7 +137,7 @@ class Repository:
         }
 
     def describe(self, revision: str = "main", sizes: bool = False) -> dict[str, Any]:
-        """What `model_info` and `dataset_info` read; `sizes`: with the facts of every file."""
+        """What `model_info`, `dataset_info` and `space_info` read; `sizes`: with the facts of every file."""
         commit = self.commits[self.resolve(revision)]
         card = card_data(commit.tree)
         facts = {
@@ -157,12 +157,16 @@ class Repository:
             "siblings": [_sibling(path, blob, sizes) for path, blob in sorted(commit.tree.items())],
             "usedStorage": sum(blob.size for blob in commit.tree.values()),
         }
-        return facts | self._model_facts(commit.tree, card) if self.kind == "model" else facts
+        own = {"model": self._model_facts, "space": self._space_facts}.get(self.kind)
+        return facts | own(commit.tree, card) if own else facts
 
     def _model_facts(self, tree: Tree, card: Mapping[str, Any]) -> dict[str, Any]:
         config = json.loads(tree["config.json"].data) if "config.json" in tree else None
         facts = {name: card.get(name) for name in ("pipeline_tag", "library_name")}
         return {"modelId": self.name, "config": config, "evalResults": evaluation_results(tree), **facts}
+
+    def _space_facts(self, tree: Tree, card: Mapping[str, Any]) -> dict[str, Any]:
+        return {"sdk": card.get("sdk"), "runtime": None}
 
 
 def _reference(name: str, ref: str, sha: str) -> dict[str, str]:

@@ -137,10 +137,28 @@ def _add_model_commands(commands):
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
-        "leaderboard", run.leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+        "leaderboard",
+        run.leaderboard,
+        "tables and plots from the results of runs, on disk and on the Hub",
+        "runs --out board --from-hub me/unimse-base",
     )
-    board.add_argument("results", type=Path, nargs="+")
+    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
     board.add_argument("--out", type=Path, required=True)
+    board.add_argument(
+        "--from-hub",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OWNER/NAME[@REVISION]",
+        help="model repositories on the Hub; their results are kept in OUT/hub",
+    )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
+
+    _add_compare_command(commands)
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
@@ -175,10 +193,11 @@ def _add_model_commands(commands):
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     summary = (
-        "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
+        "push a prepared dataset, a run (what is pending, then its best checkpoint), a published folder or a Space, "
+        "such as a metric, to the Hub"
     )
     push = commands.add("push", run.push, summary, "data/meld me/meld-unimse")
-    push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
+    push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
     _add_with_predictions(push)
@@ -194,6 +213,17 @@ def _add_with_predictions(parser):
         action="store_true",
         help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
     )
+
+
+def _add_compare_command(commands):
+    summary = "whether two evaluations of the same samples differ, and where: tests, classes, samples that flipped"
+    example = "runs/full/seed-1 runs/text_only/seed-1 --out comparison"
+    compare = commands.add("compare", run.compare, summary, example)
+    compare.add_argument("a", type=Path, help="results file with its predictions beside it, or run folder")
+    compare.add_argument("b", type=Path, help="the same of the other model; differences are B - A")
+    compare.add_argument("--out", type=Path, help="folder for comparison.md, comparison.json and flipped.csv")
+    compare.add_argument("--resamples", type=int, default=10_000, help="of the paired bootstrap; default: %(default)s")
+    compare.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
 
 
 class _HelpWithFields(argparse.Action):

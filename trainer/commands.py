@@ -18,7 +18,7 @@ def _count(utterances: dict) -> int:
 
 
 def prepare(options) -> None:
-    from dataset_scripts.hub import check_repo_name
+    from dataset_scripts.hub_names import check_repo_name
     from dataset_scripts.prepare import prepare_dataset
 
     if options.push_to_hub:
@@ -71,7 +71,7 @@ def _print_report(out: Path, report: dict) -> None:
 
 def push(options) -> None:
     from trainer.adapters import is_adapter
-    from trainer.push import is_model_folder, is_run_folder, push_model, push_run
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, push_model, push_run, push_space
 
     folder, private = options.folder, not options.public
     if seeds := sorted(map(str, folder.glob("seed-*"))):
@@ -84,6 +84,8 @@ def push(options) -> None:
     elif is_run_folder(folder):
         for address in push_run(folder, options.repo, private, options.with_predictions):
             print(f"{folder} -> {address}")
+    elif is_space_folder(folder):
+        print(f"{folder} -> {push_space(folder, options.repo, private)}")
     elif is_model_folder(folder):
         print(f"{folder} -> {push_model(folder, options.repo, private)}")
     elif is_adapter(folder):
@@ -94,9 +96,9 @@ def push(options) -> None:
 
 def _print_planned(folder: Path, repo: str, with_predictions: bool) -> None:
     from dataset_scripts.hub import files_to_push
-    from trainer.push import is_model_folder, is_run_folder, planned_files
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, planned_files
 
-    if is_run_folder(folder) or is_model_folder(folder):
+    if is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder):
         plans = planned_files(folder, repo, with_predictions=with_predictions)
     else:
         plans = iter([(repo, files_to_push(folder))])
@@ -255,8 +257,28 @@ def _shown(value) -> str:
 
 def leaderboard(options) -> None:
     from trainer.leaderboard import write_leaderboard
+    from trainer.results_sources import fetch_results, find_results
 
-    for path in write_leaderboard(options.results, options.out):
+    if not options.results and not options.from_hub:
+        raise ValueError("expected results files, folders with some, or --from-hub OWNER/NAME; got none of them")
+    files = find_results(options.results)
+    if options.from_hub:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
+    for path in write_leaderboard(files, options.out, options.all_entries):
+        print(path)
+
+
+def compare(options) -> None:
+    from trainer.comparison import compare as compare_results
+    from trainer.comparison_report import render_text, write_comparison
+
+    comparison = compare_results(options.a, options.b, options.resamples, options.seed)
+    written = write_comparison(comparison, options.out) if options.out else []
+    print(render_text(comparison))
+    for path in written:
         print(path)
 
 

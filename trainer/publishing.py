@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.hub import error_line
+from dataset_scripts.hub_names import error_line
 from trainer.arguments import RunConfig
 from trainer.hub import Part, base_part, card_settings, fill_repository, final_parts
 from trainer.state import Progress

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.hub import check_repo_name, error_line
+from dataset_scripts.hub_names import check_repo_name, error_line
 from trainer.fields import check_fields
 
 PENDING = "pending"

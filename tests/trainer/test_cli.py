@@ -67,6 +67,7 @@ ERRORS = [
     (["train", "{tmp}/no.yaml"], "no.yaml: no such config file"),
     (["evaluate", "{tmp}/no-model", "{tmp}", "--out", "{tmp}/r.json"], "unimse evaluate: "),
     (["leaderboard", "{tmp}/no.json", "--out", "{tmp}/board"], "no.json"),
+    (["compare", "{tmp}/no.json", "{tmp}"], "no.json: expected a results file"),
     (["publish", "{tmp}", "{tmp}/published"], "expected a finished run folder"),
     (["predict", "{tmp}"], "expected --text, a clip, or both"),
 ]
@@ -116,6 +117,7 @@ def test_wrong_usage_exits_2(capsys):
         "train",
         "evaluate",
         "leaderboard",
+        "compare",
         "predict",
         "publish",
         "card",

@@ -9,7 +9,8 @@ from results_files import make_results, with_states, write_many, write_results
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
-from trainer import plots_intensity, plots_states
+from trainer import leaderboard, plots_intensity, plots_states
+from trainer.cli import main
 from trainer.leaderboard_plots import write_plots
 from trainer.plots_confusion import draw_confusion, summed_confusion
 from trainer.plots_intensity import draw_intensity, intensities
@@ -61,6 +62,14 @@ def test_every_entry_can_be_drawn(tmp_path):
     sections = {"meld": sections_of(files, "meld")}
     names = [picture.path.stem for picture in write_plots(sections, tmp_path / "plots", all_entries=True)]
     assert names[2:] == [f"meld-protocol1-confusion{end}" for end in ("", "-2", "-3")]
+
+
+def test_the_command_draws_every_entry_when_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(leaderboard, "write_leaderboard", lambda files, out, every: asked.append(every) or [])
+    arguments = ["leaderboard", str(write_results(tmp_path, rows=30)), "--out", str(tmp_path / "out")]
+    assert main(arguments) == main([*arguments, "--all-entries"]) == 0
+    assert asked == [False, True]
 
 
 # --- bars -------------------------------------------------------------------------------------------------------------
@@ -124,6 +133,7 @@ def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path, drawn):
     image = drawn["confusion.png"].axes[0].images[0].get_array()
     assert np.allclose(image, [[0.75, 0, 0.25], [1 / 3, 2 / 3, 0]]), "each row is shares of its gold class"
     assert "no label: the output was no label" in picture.caption
+    assert picture.title == "Confusion matrix, meld, protocol 1 (T+A+V): full"
 
 
 # --- intensities ------------------------------------------------------------------------------------------------------
@@ -196,7 +206,7 @@ def test_states_are_coloured_by_the_emotion_and_data_set_of_their_id(tmp_path, q
     assert set(groups[f"joy ({len(joy)})"].get_offsets()[:, 0]) == {len("joy")}, "the made-up state of its emotion"
     assert f"{NO_EMOTION} (20)" in groups, "MOSI has no gold emotion"
     assert sorted(part.get_label() for part in axes[3].collections) == ["meld (20)", "mosi (20)"]
-    assert "40 samples" in picture.caption
+    assert "40 samples" in picture.caption and picture.title == "t-SNE, Text states of full-seed1, seed 1, T+A+V"
 
 
 def test_t_sne_gives_the_same_bytes_and_bears_states_that_are_all_one_point():
