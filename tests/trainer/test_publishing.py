@@ -317,11 +317,12 @@ def test_a_published_folder_tells_its_training_and_takes_the_name_it_is_pushed_u
     assert (out / "results" / "named-seed-2" / "results.json").is_file() and not [*out.rglob("*.parquet")]
     assert str(tmp_path) not in (out / "card.yaml").read_text("utf-8")
     assert check_card(out).endswith("no predictions; weights: those that were scored")
-    by_hand(hub, tmp_path, "push", str(out), "tester/named")
-    assert 'name = "tester/named"' in hub.repositories["model", "tester/named"].tree("main")["README.md"].data.decode()
     (out / "README.md").write_text("mine")
     by_hand(hub, tmp_path, "push", str(out), "tester/other")
     assert hub.repositories["model", "tester/other"].tree("main")["README.md"].data == b"mine"
+    assert main(["card", str(out)]) == 0
+    by_hand(hub, tmp_path, "push", str(out), "tester/named")
+    assert 'name = "tester/named"' in hub.repositories["model", "tester/named"].tree("main")["README.md"].data.decode()
     assert main(["publish", run, str(out), "--overwrite", "--with-predictions", "--repo", "me/x"]) == 0
     assert (out / "predictions.parquet").is_file() and 'name = "me/x"' in (out / "README.md").read_text("utf-8")
     capsys.readouterr()
