@@ -52,8 +52,8 @@ setup(
     package_data={
         "dataset_scripts.folds": ["*.json"],
         "trainer": ["configs/*.yaml", "configs/*/*.yaml", "*.yaml", "*.md", "*.html", "*.css", "*.js"],
-        "trainer.metrics.msa_regression": ["README.md"],
-        "trainer.metrics.erc_classification": ["README.md"],
+        "trainer.metrics.msa_regression": ["README.md", "requirements.txt"],
+        "trainer.metrics.erc_classification": ["README.md", "requirements.txt"],
     },
     install_requires=["torch>=2.6", "transformers>=5.23", "huggingface_hub>=2.4", "numpy>=1.26", "scipy>=1.11"],
     extras_require={

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from dataset_scripts.hub_names import check_repo_name, error_line
 from dataset_scripts.publish import LABEL_REPORT, content_stamps, parquet_files, refuse_half_labelled, stamp_card
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
@@ -37,19 +38,6 @@ def resolve_folder(source: Path | str) -> Path:
             f"{source}: no such folder here, and no dataset of that name could be read from the Hub "
             f"({error_line(error)})"
         ) from error
-
-
-def check_repo_name(repo: str) -> None:
-    """Raise a `ValueError` unless `repo` can name a repository of somebody: `owner/name`."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise ValueError(f"{repo}: expected owner/name of a Hub repository ({error_line(error)})") from error
-    if repo.count("/") != 1:
-        raise ValueError(f"{repo}: expected owner/name of a Hub repository")
 
 
 def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[str, str]:
@@ -143,8 +131,3 @@ def _write_version(card: Path, version: str) -> None:
     aside = card.with_name("README.md.partial")
     aside.write_text(_VERSION.sub(f"version: {version}", text, count=1), encoding="utf-8")
     aside.replace(card)
-
-
-def error_line(error: Exception) -> str:
-    """The message of an error on one line, its type where it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

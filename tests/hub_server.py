@@ -1,7 +1,8 @@
 """A small Hugging Face Hub on this computer, which the real client libraries publish to and load from in tests.
 
 Enough of the HTTP interface for huggingface_hub 2.x and datasets: create, commit (plain and LFS files), upload_folder,
-snapshot_download, tags, branches, pull requests, private repositories, cards, load_dataset with and without streaming.
+snapshot_download, tags, branches, pull requests, private repositories, cards, load_dataset with and without streaming,
+Spaces and the metrics that evaluate loads from them (nothing runs there).
 
 In a test: `with HubServer() as hub:` and `run_client(hub, code, home)`; the fixture `local_hub` is one for the session.
 As a process: `python -m tests.hub_server --port 0`, which prints its address. Clients read `HF_ENDPOINT` when they are
@@ -141,6 +142,7 @@ def client_environment(hub: HubServer, home: Path, token: str | None = TOKEN) ->
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate tells another server of each load
         "PYTHONPATH": str(ROOT),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}

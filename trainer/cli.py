@@ -137,10 +137,26 @@ def _add_model_commands(commands):
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
-        "leaderboard", run.leaderboard, "tables and plots from results files", "runs/*/*/results.json --out board"
+        "leaderboard",
+        run.leaderboard,
+        "tables and plots from the results of runs, on disk and on the Hub",
+        "runs --out board --from-hub me/unimse-base",
     )
-    board.add_argument("results", type=Path, nargs="+")
+    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
     board.add_argument("--out", type=Path, required=True)
+    board.add_argument(
+        "--from-hub",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OWNER/NAME[@REVISION]",
+        help="model repositories on the Hub; their results are kept in OUT/hub",
+    )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
 
     _add_compare_command(commands)
 
@@ -158,6 +174,17 @@ def _add_model_commands(commands):
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
+    publish.add_argument("--repo", metavar="OWNER/NAME", help="Hub name of the model, for its card")
+    publish.add_argument(
+        "--results", type=Path, nargs="+", default=[], help="results of other seeds or ablations, for the card's tables"
+    )
+    _add_with_predictions(publish)
+
+    card = commands.add(
+        "card", run.card, "write a published folder's README.md again from the results in it", "published --check"
+    )
+    card.add_argument("folder", type=Path, nargs="?", help="default: model_card.md of this checkout of the project")
+    card.add_argument("--check", action="store_true", help="write nothing; fail where something would change")
 
     example = "runs/lora_base_all/seed-1 merged"
     merge = commands.add("merge", run.merge, "an adapter and its base -> one ordinary model", example)
@@ -166,16 +193,26 @@ def _add_model_commands(commands):
     merge.add_argument("--overwrite", action="store_true", help="replace OUT")
 
     summary = (
-        "push a prepared dataset, a run (what is pending, then its best checkpoint) or a published folder to the Hub"
+        "push a prepared dataset, a run (what is pending, then its best checkpoint), a published folder or a Space, "
+        "such as a metric, to the Hub"
     )
     push = commands.add("push", run.push, summary, "data/meld me/meld-unimse")
-    push.add_argument("folder", type=Path, help="prepared dataset, run folder or published folder")
+    push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
+    _add_with_predictions(push)
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
 
     demo = commands.add("demo", run.demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
+
+
+def _add_with_predictions(parser):
+    parser.add_argument(
+        "--with-predictions",
+        action="store_true",
+        help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
+    )
 
 
 def _add_compare_command(commands):

@@ -18,7 +18,7 @@ def _count(utterances: dict) -> int:
 
 
 def prepare(options) -> None:
-    from dataset_scripts.hub import check_repo_name
+    from dataset_scripts.hub_names import check_repo_name
     from dataset_scripts.prepare import prepare_dataset
 
     if options.push_to_hub:
@@ -71,17 +71,21 @@ def _print_report(out: Path, report: dict) -> None:
 
 def push(options) -> None:
     from trainer.adapters import is_adapter
-    from trainer.push import is_model_folder, is_run_folder, push_model, push_run
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, push_model, push_run, push_space
 
     folder, private = options.folder, not options.public
     if seeds := sorted(map(str, folder.glob("seed-*"))):
         raise ValueError(f"{folder}: expected the run folder of one seed, such as {seeds[0]}")
+    if options.with_predictions and not is_run_folder(folder):
+        raise ValueError(f"{folder}: --with-predictions is for run folders; other folders are sent as they are")
     _quiet_libraries()
     if options.dry_run:
-        _print_planned(folder, options.repo)
+        _print_planned(folder, options.repo, options.with_predictions)
     elif is_run_folder(folder):
-        for address in push_run(folder, options.repo, private):
+        for address in push_run(folder, options.repo, private, options.with_predictions):
             print(f"{folder} -> {address}")
+    elif is_space_folder(folder):
+        print(f"{folder} -> {push_space(folder, options.repo, private)}")
     elif is_model_folder(folder):
         print(f"{folder} -> {push_model(folder, options.repo, private)}")
     elif is_adapter(folder):
@@ -90,12 +94,15 @@ def push(options) -> None:
         _push_dataset(folder, options.repo, options.public)
 
 
-def _print_planned(folder: Path, repo: str) -> None:
+def _print_planned(folder: Path, repo: str, with_predictions: bool) -> None:
     from dataset_scripts.hub import files_to_push
-    from trainer.push import is_model_folder, is_run_folder, planned_files
+    from trainer.push import is_model_folder, is_run_folder, is_space_folder, planned_files
 
-    is_model = is_run_folder(folder) or is_model_folder(folder)
-    for title, files in planned_files(folder, repo) if is_model else [(repo, files_to_push(folder))]:
+    if is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder):
+        plans = planned_files(folder, repo, with_predictions=with_predictions)
+    else:
+        plans = iter([(repo, files_to_push(folder))])
+    for title, files in plans:
         _print_files(title, files)
 
 
@@ -250,8 +257,17 @@ def _shown(value) -> str:
 
 def leaderboard(options) -> None:
     from trainer.leaderboard import write_leaderboard
+    from trainer.results_sources import fetch_results, find_results
 
-    for path in write_leaderboard(options.results, options.out):
+    if not options.results and not options.from_hub:
+        raise ValueError("expected results files, folders with some, or --from-hub OWNER/NAME; got none of them")
+    files = find_results(options.results)
+    if options.from_hub:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
+    for path in write_leaderboard(files, options.out, options.all_entries):
         print(path)
 
 
@@ -274,9 +290,31 @@ def predict(options) -> None:
 
 
 def publish(options) -> None:
+    from trainer.card_metadata import PROJECT_MODEL_ID
     from trainer.hub import publish_folder
 
-    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
+    out = publish_folder(
+        options.run_folder,
+        options.out,
+        options.results,
+        options.overwrite,
+        options.repo or PROJECT_MODEL_ID,
+        options.with_predictions,
+    )
+    print(out)
+
+
+def card(options) -> None:
+    from trainer.card_folder import check_card, write_card
+    from trainer.model_card import check_project_card, write_project_card
+
+    if options.folder is None:
+        print(check_project_card() if options.check else write_project_card())
+    elif options.check:
+        print(f"{options.folder}: {check_card(options.folder)}")
+    else:
+        for path in write_card(options.folder):
+            print(path)
 
 
 def merge(options) -> None:

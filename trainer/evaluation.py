@@ -72,12 +72,19 @@ def predict(
             with accelerator.autocast(), gathered_root(model), TextStates(model) if states else nullcontext() as kept:
                 found = decoder(model, batch)
             if states:
-                found["text_states"] = kept.both()
+                found["text_states"] = _pair(kept)
             index, found = accelerator.gather_for_metrics((index, found))
             answers.update(zip(index.tolist(), _answers(decoder, found), strict=True))
         rows += [{key: row[key] for key in _GOLD} | answers[index] for index, row in enumerate(samples.rows)]
     model.train(was_training)
     return rows
+
+
+def _pair(states: TextStates) -> torch.Tensor:
+    """`(B, 2, d_model)`: before and after fusion."""
+    if states.before is None:
+        raise ValueError("states: expected a model with fusion in its encoder, got one without; leave --states out")
+    return torch.stack([states.before, states.after], dim=1)
 
 
 def _answers(decoder, found: dict[str, torch.Tensor]) -> list[dict]:

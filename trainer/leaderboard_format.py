@@ -8,6 +8,7 @@ from pathlib import Path
 from trainer.metric_names import Metric
 from trainer.results_file import Results
 from trainer.results_groups import Score
+from trainer.results_sources import hub_name
 
 MISSING = "n/a"
 PROTOCOL_COLUMNS = ("context", "modalities", "decoding")
@@ -90,7 +91,11 @@ def legend(runs: Sequence[Results]) -> list[str]:
 
 
 def file_names(results: Sequence[Results]) -> dict[Path, str]:
-    """path -> its name below the folder that all files share, so that no table holds a path of one machine."""
-    absolute = {one.path: one.path.resolve() for one in results}
-    base = os.path.commonpath([path.parent for path in absolute.values()])
-    return {path: full.relative_to(base).as_posix() for path, full in absolute.items()}
+    """path -> its name below the folder that all files share, so that no table holds a path of one machine.
+
+    A file of the Hub has the name of its repository: `owner/name@0123456789ab/results.json`.
+    """
+    names = {one.path: hub_name(one.path) for one in results}
+    absolute = {path: path.resolve() for path, name in names.items() if name is None}
+    base = os.path.commonpath([path.parent for path in absolute.values()]) if absolute else ""
+    return names | {path: full.relative_to(base).as_posix() for path, full in absolute.items()}

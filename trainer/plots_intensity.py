@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.leaderboard_format import format_score
 from trainer.metric_names import METRICS
-from trainer.plots_style import COLORS, Picture, new_figure, save
+from trainer.plots_style import COLORS, Picture, entry_title, new_figure, save
 from trainer.predictions_file import read_predictions
 from trainer.results_groups import Entry, Section
 
@@ -19,7 +19,7 @@ def draw_intensity(section: Section, entry: Entry, path: Path) -> Picture | None
     gold, predicted, unparsed = intensities(entry)
     if not len(gold):
         return None
-    title = f"{section.benchmark}, protocol {section.number}: {entry.name}"
+    title = entry_title(section, entry)
     scores = [f"{METRICS[key].title} {format_score(METRICS[key], entry.scores.get(key))}" for key in ("mae", "corr")]
     reach = 1.05 * max(3.0, np.abs(gold).max(), np.abs(predicted).max())
     many = len(gold) > _MOST_POINTS

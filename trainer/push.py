@@ -1,15 +1,23 @@
-"""`unimse push` of models: a run folder, with what is pending in it, or a folder that `unimse publish` laid out."""
+"""`unimse push` of models and Spaces.
 
-from collections.abc import Iterator
+A model is a run folder, with what is pending in it, or a folder that `unimse publish` laid out. A Space is any folder
+whose README.md names an `sdk`, such as a metric of `trainer/metrics`.
+"""
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
-from dataset_scripts.hub import check_repo_name, error_line
+from dataset_scripts.hub_names import check_repo_name, error_line
+from trainer.card_folder import card_differences, is_card_folder, read_settings, rename_model
+from trainer.card_metadata import PROJECT_MODEL_ID
 from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
+
+_NOT_IN_SPACES = ["*.pyc", ".*"]
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -22,8 +30,11 @@ def is_model_folder(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
+def push_run(run_folder: Path, repo: str, private: bool = True, with_predictions: bool = False) -> list[str]:
     """Send what is pending in a run folder and, of a finished run, the best checkpoint with its test results.
+
+    Args:
+        with_predictions: also the predictions beside the test results.
 
     Returns:
         The addresses of the commits.
@@ -32,7 +43,7 @@ def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
         FileNotFoundError: there is nothing to send.
         ValueError: what is pending goes to another repository; the Hub refuses or cannot be reached.
     """
-    for name, upload, fill in _parts(run_folder, repo, private):
+    for name, upload, fill in _parts(run_folder, repo, private, with_predictions):
         make_pending(run_folder, name, upload, fill, again=True)
     addresses = []
     for folder, upload in pending(run_folder):
@@ -42,17 +53,94 @@ def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
 
 
 def push_model(folder: Path, repo: str, private: bool = True) -> str:
-    """Send a model folder as it is; returns the address of the commit."""
+    """Send a model folder as it is; returns the address of the commit.
+
+    A card that nobody has edited and that was made before the model had a name is written again with this one.
+    """
     check_repo_name(repo)
+    unnamed = is_card_folder(folder) and read_settings(folder).model_id == PROJECT_MODEL_ID
+    if unnamed and not card_differences(folder):
+        rename_model(folder, repo)
     return _send(folder, Upload(repo, "Upload by unimse push", private=private))
 
 
-def planned_files(folder: Path, repo: str, private: bool = True) -> Iterator[tuple[str, list[tuple[str, int]]]]:
-    """What `push_run` or `push_model` would send: title, and name and bytes of each file. Nothing is sent or kept."""
+def is_space_folder(folder: Path) -> bool:
+    """Whether this is a Space: its README.md has front matter that names an `sdk`."""
+    return _card(folder).get("sdk") is not None
+
+
+def push_space(folder: Path, repo: str, private: bool = True) -> str:
+    """Send a Space folder as one commit; Python files that the repository has beyond it are removed.
+
+    Args:
+        folder: with a README.md whose front matter names the `sdk`: gradio, streamlit, docker or static.
+        repo: `owner/name`; made where there is none. A metric (tag `evaluate`) is loaded by this name, so its module
+            must be `name.py`.
+        private: whether a repository that is made is private.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: no such card, a name that the metric cannot be loaded by; the Hub refuses or cannot be reached.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+
+    check_space(folder, repo)
+    api = HfApi()
+    try:
+        api.create_repo(repo, repo_type="space", space_sdk=_card(folder)["sdk"], private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo,
+            repo_type="space",
+            folder_path=folder,
+            commit_message="Upload by unimse push",
+            ignore_patterns=_NOT_IN_SPACES,
+            delete_patterns="*.py",
+        )
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        raise ValueError(f"{repo}: could not be pushed to; try again later ({error_line(error)})") from error
+    return str(commit.commit_url)
+
+
+def check_space(folder: Path, repo: str) -> None:
+    """Raise a `ValueError` where `push_space` would, before anything is sent."""
+    from huggingface_hub.constants import SPACES_SDK_TYPES
+
+    check_repo_name(repo)
+    card, (owner, name) = _card(folder), repo.split("/")
+    if card.get("sdk") not in SPACES_SDK_TYPES:
+        kinds = ", ".join(SPACES_SDK_TYPES)
+        raise ValueError(f"{folder / 'README.md'}: sdk: expected one of {kinds}, got {card.get('sdk')!r}")
+    if "evaluate" in (card.get("tags") or []) and not (folder / f"{name}.py").is_file():
+        raise ValueError(
+            f"{repo}: a metric is loaded by the name of its module, and {folder} has no {name}.py; "
+            f"push it to {owner}/{folder.resolve().name}"
+        )
+
+
+def _card(folder: Path) -> dict:
+    """The front matter of README.md; empty where there is none."""
+    from huggingface_hub import metadata_load
+
+    path = folder / "README.md"
+    try:
+        return (metadata_load(path) if path.is_file() else None) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: its front matter cannot be read ({error_line(error)})") from error
+
+
+def planned_files(
+    folder: Path, repo: str, private: bool = True, with_predictions: bool = False
+) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+    """What `push_run`, `push_space` or `push_model` would send: title, name and bytes of each file. Nothing is sent."""
     if not is_run_folder(folder):
-        yield repo, _files(folder)
+        if is_space_folder(folder):
+            check_space(folder, repo)
+        yield repo, _files(folder, _NOT_IN_SPACES if is_space_folder(folder) else ())
         return
-    parts = list(_parts(folder, repo, private))
+    parts = list(_parts(folder, repo, private, with_predictions))
     for waiting, upload in pending(folder):
         yield f"{_address(upload)} (pending)", _files(waiting)
     for name, upload, fill in parts:
@@ -67,12 +155,15 @@ def _address(upload: Upload) -> str:
     return f"{upload.repo}@{upload.tag or upload.branch or 'main'}"
 
 
-def _files(folder: Path) -> list[tuple[str, int]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
+def _files(folder: Path, left_out: Sequence[str] = ()) -> list[tuple[str, int]]:
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = filter_repo_objects(names, ignore_patterns=[*left_out])
+    return [(name, (folder / name).stat().st_size) for name in kept]
 
 
-def _parts(run_folder: Path, repo: str, private: bool) -> Iterator[Part]:
+def _parts(run_folder: Path, repo: str, private: bool, with_predictions: bool) -> Iterator[Part]:
     """What a finished run has to send beside what is pending."""
     check_repo_name(repo)
     waiting = pending(run_folder)
@@ -85,8 +176,7 @@ def _parts(run_folder: Path, repo: str, private: bool) -> Iterator[Part]:
     if not finished and not waiting:
         raise FileNotFoundError(f"{run_folder}: nothing to push: expected a finished run, or pending uploads")
     if finished:
-        config = yaml.safe_load((run_folder / "config.yaml").read_text(encoding="utf-8"))
-        yield from final_parts(run_folder, repo, private, config["backbone"])
+        yield from final_parts(run_folder, repo, private, with_predictions)
 
 
 def _send(folder: Path, upload: Upload) -> str:

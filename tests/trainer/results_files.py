@@ -1,14 +1,18 @@
 """Results files with predictions for tests: models of a given skill on one made-up test set of MOSI and MELD."""
 
 import copy
+import json
 import random
 from functools import cache
 
-from trainer.predictions_file import write_predictions
+import numpy as np
+
+from trainer.predictions_file import read_predictions, write_predictions
 from trainer.results_checks import SCHEMA_VERSION
-from trainer.results_file import seal
+from trainer.results_file import read_results, seal
 from trainer.results_file import write_results as write_results_file
 from trainer.scoring import score
+from trainer.states_file import write_states
 
 MELD = ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"]
 BOOTSTRAP = {"resamples": 60, "confidence_level": 0.95, "seed": 0}
@@ -94,6 +98,19 @@ def write_results(folder, predictions=False, **arguments):
         known = {name: value for name, value in arguments.items() if name in ("run", "seed", "skill", "rows")}
         write_predictions(path.with_suffix(".parquet"), make_rows(**known))
     write_results_file(path, content, path.with_suffix(".parquet") if predictions else None)
+    return path
+
+
+def with_states(path):
+    """The same file with text states beside it: noise before fusion, one place for each gold emotion after it."""
+    content = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if name != "digest"}
+    predictions = path.with_suffix(".parquet")
+    rows = read_predictions(read_results(path))
+    before = np.random.default_rng(0).normal(size=(len(rows), 8))
+    after = np.array([[len(row["emotion"] or ""), *line[1:]] for row, line in zip(rows, before, strict=True)])
+    states = path.with_name(f"{path.stem}-states.parquet")
+    write_states(states, [row["id"] for row in rows], before, after)
+    write_results_file(path, content, predictions, states)
     return path
 
 

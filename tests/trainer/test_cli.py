@@ -120,6 +120,7 @@ def test_wrong_usage_exits_2(capsys):
         "compare",
         "predict",
         "publish",
+        "card",
         "merge",
         "push",
         "demo",

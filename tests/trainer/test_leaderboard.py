@@ -10,12 +10,11 @@ import subprocess
 import sys
 
 import pytest
-from results_files import make_results, write_many, write_results
+from results_files import make_results, with_states, write_many, write_results
 
 from trainer import leaderboard_plots
 from trainer.leaderboard import write_leaderboard
 from trainer.leaderboard_format import format_score
-from trainer.leaderboard_plots import summed_confusion
 from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS
 from trainer.published_results import PUBLISHED, read_published
 from trainer.results_file import read_all_results, seal
@@ -137,7 +136,7 @@ def test_a_missing_value_of_one_seed_is_never_averaged_away(tmp_path):
     write_leaderboard(runs, tmp_path / "out")
     text = (tmp_path / "out" / "mosi.md").read_text("utf-8")
     assert "- full, MAE: n/a (seed 2: 4 parse failures and no failure_penalty)" in text
-    assert table_rows(text, "–")[0][-2:] == ["n/a", "no predictions"]
+    assert table_rows(text, "–")[0][6:8] == ["n/a", "no predictions"]
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -168,9 +167,10 @@ def test_markdown_has_numbers_protocol_and_trace(files, tmp_path):
     text = (tmp_path / "out" / "meld.md").read_text("utf-8")
     values = [json.loads(path.read_text())["metrics"]["meld/weighted_f1"] for path in files[:3]]
     shown = f"{100 * statistics.fmean(values):.2f} ± {100 * statistics.stdev(values):.2f}"
-    identity = ["1", "full", "unimse-t5-tiny", "ffn", "1,234,567", "1, 2, 3", "2/2", "T+A+V", "constrained greedy"]
-    assert table_rows(text, "1")[0][: len(identity)] == identity
-    assert shown in table_rows(text, "1")[0]
+    first = table_rows(text, "1")[0]
+    assert first[:6] == ["1", "full", "1, 2, 3", "2/2", "T+A+V", "constrained greedy"]
+    assert first[-4:] == ["no predictions", "unimse-t5-tiny", "ffn", "1,234,567"]
+    assert shown == first[7]
     assert "- Not comparable with protocol 1; it differs in: modalities." in text
     assert "- Scored: 120 rows of split test (not the official test split), data bb22." in text
     assert "| `full-seed2.json` | full-seed2 | 2 | 0123abc | 2026-01-02T10:00:00+00:00 |" in text
@@ -185,6 +185,9 @@ def test_csv_has_exact_numbers_and_protocol_columns(files, tmp_path):
     assert (rows[0]["section"], rows[0]["rank"], rows[0]["run"], rows[0]["seeds"]) == ("1", "1", "full", "1 2 3")
     assert float(rows[0]["corr_mean"]) == statistics.fmean(values)
     assert float(rows[0]["corr_std"]) == statistics.stdev(values)
+    assert (rows[0]["corr_low"], rows[0]["corr_high"], rows[0]["checked"]) == ("", "", "no predictions")
+    interval = json.loads(files[-1].read_text())["intervals"]["mosi/corr"]
+    assert [float(rows[2]["corr_low"]), float(rows[2]["corr_high"])] == interval and rows[2]["corr_std"] == ""
     assert (rows[0]["protocol_context_after"], rows[0]["protocol_modalities"]) == ("2", "text+audio+visual")
     assert rows[0]["files"] == "full-seed1.json full-seed2.json full-seed3.json"
     assert [row["section"] for row in rows] == ["1", "1", "2", "quoted", "quoted", "quoted", "quoted"]
@@ -240,15 +243,19 @@ def test_a_wrong_published_entry_is_named(tmp_path, old, new, message):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_files_are_byte_equal_on_a_second_run_and_in_any_order(files, tmp_path, pictures):
-    written = write_leaderboard(files, tmp_path / "one")
+def test_files_are_byte_equal_on_a_second_run_and_in_any_order(tmp_path, pictures):
+    folder = tmp_path / "runs"
+    files = [write_results(folder, True, run=run, seed=seed, rows=40) for run, seed in (("a", 1), ("a", 2), ("b", 1))]
+    files[0] = with_states(files[0])
+    written = write_leaderboard(files, tmp_path / "one", all_entries=True)
     names = {path.relative_to(tmp_path / "one").as_posix() for path in written}
-    assert {"leaderboard.md", "overall.md", "mosi.md", "mosi.csv", "meld.md", "meld.csv"} <= names
-    write_leaderboard(list(reversed(files)), tmp_path / "two")
+    assert {"leaderboard.html", "leaderboard.md", "overall.md", "mosi.md", "mosi.csv", "meld.csv"} <= names
+    assert {f"plots/{name}.png" for name in ("meld-protocol1-confusion-2", "overall-protocol1-states")} <= names
+    write_leaderboard(list(reversed(files)), tmp_path / "two", all_entries=True)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     before = {path: path.read_bytes() for path in written}
-    assert write_leaderboard(files, tmp_path / "one") == written
+    assert write_leaderboard(files, tmp_path / "one", all_entries=True) == written
     assert {path: path.read_bytes() for path in written} == before
 
 
@@ -265,44 +272,8 @@ def test_no_files_is_an_error(tmp_path):
         write_leaderboard([], tmp_path)
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def test_pictures_of_every_benchmark(files, tmp_path, pictures):
-    written = [path for path in write_leaderboard(files, tmp_path / "out") if path.suffix == ".png"]
-    names = [
-        "meld-protocol1-confusion",
-        "meld-protocol2-confusion",
-        "meld-weighted_f1",
-        "mosi-mae",
-        "overall-emotion_accuracy",
-    ]
-    assert [path.stem for path in written] == names
-    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000 for path in written)
-
-
-def test_confusion_is_summed_over_seeds(files):
-    section = sections_of(files, "meld")[0]
-    labels, columns, matrix = summed_confusion(section.entries[0], "meld")
-    parts = [json.loads(path.read_text())["confusion"]["meld"] for path in files[:3]]
-    assert labels == columns == parts[0]["labels"]
-    assert matrix[2, 3] == sum(part["matrix"][2][3] for part in parts)
-    assert summed_confusion(section.entries[0], "mosi")[0] == []
-
-
-def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path):
-    content = make_results()
-    content["confusion"]["meld"] = {"labels": ["joy", "fear"], "matrix": [[3, 0], [1, 2]], "other": [1, 0]}
-    content |= {"metrics": {"meld/accuracy": 5 / 7}, "intervals": {}}
-    (tmp_path / "run.json").write_text(json.dumps(seal(content)))
-    (section,) = sections_of([tmp_path / "run.json"], "meld")
-    labels, columns, matrix = summed_confusion(section.entries[0], "meld")
-    assert (labels, columns) == (["joy", "fear"], ["joy", "fear", "no label"])
-    assert matrix.tolist() == [[3, 0, 1], [1, 2, 0]]
-
-
 def test_without_matplotlib_the_tables_are_written(files, tmp_path):
-    assert {path.suffix for path in write_leaderboard(files, tmp_path / "out")} == {".md", ".csv"}
+    assert {path.suffix for path in write_leaderboard(files, tmp_path / "out")} == {".html", ".md", ".csv"}
 
 
 def test_importing_the_leaderboard_needs_neither_torch_nor_matplotlib():

@@ -1,17 +1,14 @@
-"""The two `evaluate` modules: golden cases, an independent computation in plain Python, and scikit-learn."""
+"""The two `evaluate` modules: golden cases, what they refuse, and how `evaluate` loads, feeds and combines them."""
 
 import ast
 import json
 import math
-import random
+import re
 from pathlib import Path
 
 import evaluate
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn import metrics as sklearn_metrics
 
 from trainer.metrics.erc_classification.erc_classification import score_emotions
 from trainer.metrics.msa_regression.msa_regression import score_sentiment
@@ -22,7 +19,25 @@ EMOTIONS = ["neutral", "joy", "surprise", "anger"]
 
 
 def golden(name):
-    return [pytest.param(case, id=case["name"]) for case in json.loads((CASES / f"{name}.json").read_text("utf-8"))]
+    """The cases of a file; JSON has no NaN, so there it is the string."""
+    cases = json.loads((CASES / f"{name}.json").read_text("utf-8"))
+    for case in cases:
+        for side in ("predictions", "references"):
+            case[side] = [math.nan if value == "NaN" else value for value in case[side]]
+    return [pytest.param(case, id=case["name"]) for case in cases]
+
+
+def assert_golden(case, compute):
+    """What `compute` returns, or the one line of its refusal, is what the case says."""
+    if "refused" in case:
+        with pytest.raises(ValueError, match=f"^{re.escape(case['refused'])}$"):
+            compute()
+        return
+    actual, expected = compute(), case["expected"]
+    assert actual.pop("intervals") == {}
+    if "per_class" in actual and "per_class" not in expected:
+        assert list(actual.pop("per_class")) == expected["confusion"]["labels"]
+    assert_same(actual, expected)
 
 
 def assert_same(actual, expected):
@@ -40,143 +55,13 @@ def assert_same(actual, expected):
 
 @pytest.mark.parametrize("case", golden("msa_regression"))
 def test_msa_golden(case):
-    actual = score_sentiment(case["predictions"], case["references"], case.get("failure_penalty"))
-    assert actual.pop("intervals") == {}
-    assert_same(actual, case["expected"])
+    arguments = case["predictions"], case["references"], case.get("failure_penalty")
+    assert_golden(case, lambda: score_sentiment(*arguments))
 
 
 @pytest.mark.parametrize("case", golden("erc_classification"))
 def test_erc_golden(case):
-    actual = score_emotions(case["predictions"], case["references"], case["labels"])
-    assert actual.pop("intervals") == {}
-    assert actual.pop("per_class").keys() <= set(case["expected"]["confusion"]["labels"])
-    assert_same(actual, case["expected"])
-
-
-# --- an independent computation in plain Python -----------------------------------------------------------------------
-
-
-def plain_weighted_f1(predicted, gold):
-    """Sum over the classes of support / n times 2 tp / (2 tp + fp + fn), from the definition."""
-    total = 0.0
-    for label in set(gold):
-        hits = sum(p == y == label for p, y in zip(predicted, gold, strict=True))
-        misses = sum((p == label) != (y == label) for p, y in zip(predicted, gold, strict=True))
-        total += gold.count(label) * 2 * hits / (2 * hits + misses)
-    return total / len(gold)
-
-
-def plain_share(pairs):
-    return sum(p == y for p, y in pairs) / len(pairs) if pairs else None
-
-
-def plain_scores(predictions, references):
-    def clipped(value, limit):
-        return "failed" if value is None else round(max(-limit, min(limit, value)))
-
-    def sign(value, is_upper):
-        return "failed" if value is None else is_upper(value)
-
-    pairs = list(zip(predictions, references, strict=True))
-    has0 = [(sign(p, lambda x: x >= 0), y >= 0) for p, y in pairs]
-    non0 = [(sign(p, lambda x: x > 0), y > 0) for p, y in pairs if y != 0]
-    return {
-        "mae": None if None in predictions else math.fsum(abs(p - y) for p, y in pairs) / len(pairs),
-        "corr": plain_corr(predictions, references),
-        "acc7": plain_share([(clipped(p, 3), clipped(y, 3)) for p, y in pairs]),
-        "acc5": plain_share([(clipped(p, 2), clipped(y, 2)) for p, y in pairs]),
-        "acc2_has0": plain_share(has0),
-        "acc2_non0": plain_share(non0),
-        "f1_has0": plain_weighted_f1(*map(list, zip(*has0, strict=True))),
-        "f1_non0": plain_weighted_f1(*map(list, zip(*non0, strict=True))) if non0 else None,
-    }
-
-
-def plain_corr(x, y):
-    if None in x or len(set(x)) < 2 or len(set(y)) < 2:
-        return None
-    mean_x, mean_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
-    covariance = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    spread = math.fsum((a - mean_x) ** 2 for a in x) * math.fsum((b - mean_y) ** 2 for b in y)
-    return covariance / math.sqrt(spread)
-
-
-def random_scores(generator, size):
-    """Full of ties, zeros, exact halves, MOSEI's thirds and values outside [-3, 3]."""
-    kinds = (
-        lambda: 0.0,
-        lambda: generator.randint(-8, 8) / 2,
-        lambda: generator.randint(-9, 9) / 3,
-        lambda: round(generator.uniform(-4, 4), 1),
-        lambda: generator.uniform(-4, 4),
-    )
-    return [generator.choice(kinds)() for _ in range(size)]
-
-
-def test_msa_equals_plain_python_on_1000_random_arrays():
-    generator = random.Random(0)
-    for _ in range(1000):
-        size = generator.randint(1, 30)
-        predictions, references = random_scores(generator, size), random_scores(generator, size)
-        if generator.random() < 0.3:
-            predictions = [None if generator.random() < 0.2 else value for value in predictions]
-        actual, expected = score_sentiment(predictions, references), plain_scores(predictions, references)
-        for key, value in expected.items():
-            assert (actual[key] is None) == (value is None), (key, predictions, references)
-            assert actual[key] == (None if value is None else pytest.approx(value, abs=1e-9)), key
-        assert actual["parse_failures"] == predictions.count(None)
-        assert set(actual["reasons"]) == {key for key, value in expected.items() if value is None}
-
-
-@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-4, 4)), min_size=1, max_size=12))
-def test_msa_never_returns_nan_or_leaves_a_range(pairs):
-    scores = score_sentiment(*zip(*pairs, strict=True))
-    for key in ("acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"):
-        assert scores[key] is None or 0 <= scores[key] <= 1
-    assert scores["mae"] >= 0
-    assert scores["corr"] is None or -1 <= scores["corr"] <= 1
-
-
-def test_msa_equals_scikit_learn_and_numpy():
-    generator = np.random.default_rng(0)
-    predictions, references = generator.uniform(-4, 4, 500), generator.integers(-9, 10, 500) / 3
-    scores, non_zero = score_sentiment(predictions, references), references != 0
-    assert scores["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(references, predictions))
-    assert scores["corr"] == pytest.approx(np.corrcoef(predictions, references)[0, 1])
-    kept = (references > 0)[non_zero], (predictions > 0)[non_zero]
-    assert scores["f1_non0"] == pytest.approx(sklearn_metrics.f1_score(*kept, average="weighted"))
-    assert scores["acc2_non0"] == pytest.approx(sklearn_metrics.accuracy_score(*kept))
-    whole = references >= 0, predictions >= 0
-    assert scores["f1_has0"] == pytest.approx(sklearn_metrics.f1_score(*whole, average="weighted"))
-
-
-@given(st.lists(st.tuples(st.sampled_from([*EMOTIONS, None, "excited"]), st.sampled_from(EMOTIONS)), min_size=1))
-def test_erc_equals_plain_python(pairs):
-    predictions, references = map(list, zip(*pairs, strict=True))
-    scores = score_emotions(predictions, references, EMOTIONS)
-    assert scores["accuracy"] == pytest.approx(plain_share(pairs))
-    assert scores["weighted_f1"] == pytest.approx(plain_weighted_f1(predictions, references))
-    present = [label for label in EMOTIONS if label in references or label in predictions]
-    per_label = [scores["per_class"][label]["f1"] for label in present]
-    assert scores["macro_f1"] == pytest.approx(sum(per_label) / len(present))
-    assert scores["parse_failures"] == predictions.count(None)
-    assert scores["out_of_set"] == predictions.count("excited")
-    for row, other, label in zip(scores["confusion"]["matrix"], scores["confusion"]["other"], EMOTIONS, strict=True):
-        assert sum(row) + other == references.count(label) == scores["per_class"][label]["support"]
-
-
-@given(st.lists(st.tuples(st.sampled_from(EMOTIONS), st.sampled_from(EMOTIONS)), min_size=1))
-def test_erc_equals_scikit_learn(pairs):
-    predictions, references = map(list, zip(*pairs, strict=True))
-    scores = score_emotions(predictions, references, EMOTIONS)
-    assert scores["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(references, predictions))
-    for average in ("weighted", "macro"):  # scikit-learn's default set, too, is what is gold or predicted
-        expected = sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0)
-        assert scores[f"{average}_f1"] == pytest.approx(expected)
-    parts = sklearn_metrics.precision_recall_fscore_support(references, predictions, labels=EMOTIONS, zero_division=0)
-    for label, *expected in zip(EMOTIONS, *parts, strict=True):
-        actual = scores["per_class"][label]
-        assert [actual[key] or 0 for key in ("precision", "recall", "f1", "support")] == pytest.approx(expected)
+    assert_golden(case, lambda: score_emotions(case["predictions"], case["references"], case["labels"]))
 
 
 # --- input that is refused --------------------------------------------------------------------------------------------
@@ -218,6 +103,23 @@ def test_msa_refuses(predictions, references, penalty, message):
 def test_erc_refuses(predictions, references, labels, message):
     with pytest.raises(ValueError, match=message):
         score_emotions(predictions, references, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resamples": -1}, "resamples: expected a whole number >= 0, got -1"),
+        ({"resamples": 10.0}, r"resamples: expected a whole number >= 0, got 10\.0"),
+        ({"resamples": 10, "seed": None}, "seed: expected a whole number >= 0, got None"),
+        ({"resamples": 10, "confidence_level": 95}, "confidence_level: expected a number between 0 and 1, got 95"),
+        ({"resamples": 10, "confidence_level": 1.0}, r"confidence_level: expected a number between 0 and 1, got 1\.0"),
+    ],
+)
+def test_resampling_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        score_sentiment([1.0], [1.0], **options)
+    with pytest.raises(ValueError, match=message):
+        score_emotions(["joy"], ["joy"], **options)
 
 
 # --- the modules as `evaluate` loads them -----------------------------------------------------------------------------
@@ -286,3 +188,50 @@ def test_module_imports_one_name_a_line_and_nothing_of_ours(name):
 def test_card_names_every_key(name, scores):
     card = (METRICS / name / "README.md").read_text("utf-8")
     assert [key for key in scores if f"`{key}`" not in card] == []
+
+
+# --- combined with others ---------------------------------------------------------------------------------------------
+
+BIAS = """
+import datasets
+import evaluate
+import numpy as np
+
+
+class MeanBias(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({side: datasets.Value("float64") for side in ("predictions", "references")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"bias": float(np.mean(np.subtract(predictions, references))), "samples": len(references)}
+"""
+
+
+def test_combined_with_another_metric_only_what_both_name_is_prefixed(tmp_path):
+    (tmp_path / "mean_bias").mkdir()
+    (tmp_path / "mean_bias" / "mean_bias.py").write_text(BIAS)
+    both = evaluate.combine([str(METRICS / "msa_regression"), str(tmp_path / "mean_bias")])
+    arguments = {"predictions": [1.0, -0.5, 2.0], "references": [1.0, 0.5, 3.0]}
+    expected = score_sentiment(**arguments)
+    expected["msa_regression_samples"] = expected.pop("samples")
+    found = both.compute(**arguments)
+    assert found == expected | {"bias": pytest.approx(-2 / 3), "mean_bias_samples": 3}
+    both.add_batch(predictions=arguments["predictions"][:2], references=arguments["references"][:2])
+    both.add(prediction=2.0, reference=3.0)
+    assert both.compute() == found
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "predictions", "references"),
+    [
+        ("msa_regression", score_sentiment, [1.0, None, -0.5], [1.0, 2.0, 0.5]),
+        ("erc_classification", score_emotions, ["joy", None, "fear"], ["joy", "fear", "joy"]),
+    ],
+)
+def test_combined_by_name_every_value_is_prefixed_and_options_reach_all(name, score, predictions, references):
+    folder = str(METRICS / name)
+    pair = evaluate.combine({"first": evaluate.load(folder), "second": evaluate.load(folder)}, force_prefix=True)
+    found = pair.compute(predictions=predictions, references=references, resamples=50)
+    expected = score(predictions, references, resamples=50)
+    assert found == {f"{one}_{key}": value for one in ("first", "second") for key, value in expected.items()}

@@ -172,7 +172,7 @@ def _per_class(confusion) -> tuple[dict, dict]:
 
 def _resampled_scores(confusion, resamples: int, seed: int) -> dict:
     """Each score -> its values over `resamples` tables drawn from `confusion`."""
-    table = np.column_stack([np.reshape(confusion["matrix"], (-1, len(confusion["labels"]))), confusion["other"]])
+    table = np.array([[*row, other] for row, other in zip(confusion["matrix"], confusion["other"], strict=True)])
     if not table.sum():
         return {}
     generator, parts = np.random.default_rng(seed), []
