@@ -174,9 +174,8 @@ def _reference(name: str, ref: str, sha: str) -> dict[str, str]:
 
 
 def _sibling(path: str, blob: Blob, sizes: bool) -> dict[str, Any]:
-    entry = blob.entry(path)
-    facts = {"size": blob.size, "blobId": blob.oid, **({"lfs": entry["lfs"]} if blob.lfs else {})} if sizes else {}
-    return {"rfilename": path, **facts}
+    pointer = {"lfs": {"sha256": blob.sha256, "size": blob.size, "pointerSize": 134}} if blob.lfs else {}
+    return {"rfilename": path, **({"size": blob.size, "blobId": blob.oid, **pointer} if sizes else {})}
 
 
 def timestamp(seconds: float) -> str:

@@ -4,12 +4,16 @@ A model is a run folder, with what is pending in it, or a folder that `unimse pu
 whose README.md names an `sdk`, such as a metric of `trainer/metrics`.
 """
 
+import ast
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
+import dataset_scripts
 from dataset_scripts.hub_names import check_repo_name, error_line
 from trainer.card_folder import card_differences, is_card_folder, read_settings, rename_model
 from trainer.card_metadata import PROJECT_MODEL_ID
@@ -18,6 +22,7 @@ from trainer.hub import Part, final_parts
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
 
 _NOT_IN_SPACES = ["*.pyc", ".*"]
+_PACKAGES = (Path(dataset_scripts.__file__).parent, Path(__file__).parent)
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -72,6 +77,8 @@ def is_space_folder(folder: Path) -> bool:
 def push_space(folder: Path, repo: str, private: bool = True) -> str:
     """Send a Space folder as one commit; Python files that the repository has beyond it are removed.
 
+    Where its Python files import `trainer`, that package and `dataset_scripts` go beside them.
+
     Args:
         folder: with a README.md whose front matter names the `sdk`: gradio, streamlit, docker or static.
         repo: `owner/name`; made where there is none. A metric (tag `evaluate`) is loaded by this name, so its module
@@ -91,17 +98,37 @@ def push_space(folder: Path, repo: str, private: bool = True) -> str:
     api = HfApi()
     try:
         api.create_repo(repo, repo_type="space", space_sdk=_card(folder)["sdk"], private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo,
-            repo_type="space",
-            folder_path=folder,
-            commit_message="Upload by unimse push",
-            ignore_patterns=_NOT_IN_SPACES,
-            delete_patterns="*.py",
-        )
+        with _with_packages(folder) as whole:
+            commit = api.upload_folder(
+                repo_id=repo,
+                repo_type="space",
+                folder_path=whole,
+                commit_message="Upload by unimse push",
+                ignore_patterns=_NOT_IN_SPACES,
+                delete_patterns="*.py",
+            )
     except (OSError, ValueError, RuntimeError, HTTPError) as error:
         raise ValueError(f"{repo}: could not be pushed to; try again later ({error_line(error)})") from error
     return str(commit.commit_url)
+
+
+@contextmanager
+def _with_packages(folder: Path) -> Iterator[Path]:
+    """A Space folder with the packages of ours that it imports: itself, or a copy."""
+    if not any(_imports_trainer(path) for path in folder.glob("*.py")):
+        yield folder
+        return
+    with TemporaryDirectory() as place:
+        whole, left_out = Path(place, "space"), shutil.ignore_patterns("__pycache__")
+        shutil.copytree(folder, whole, ignore=left_out)
+        for package in _PACKAGES:
+            shutil.copytree(package, whole / package.name, ignore=left_out)
+        yield whole
+
+
+def _imports_trainer(path: Path) -> bool:
+    found = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
+    return any((node.module or "").split(".")[0] == "trainer" for node in found)
 
 
 def check_space(folder: Path, repo: str) -> None:
@@ -136,9 +163,12 @@ def planned_files(
 ) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     """What `push_run`, `push_space` or `push_model` would send: title, name and bytes of each file. Nothing is sent."""
     if not is_run_folder(folder):
-        if is_space_folder(folder):
-            check_space(folder, repo)
-        yield repo, _files(folder, _NOT_IN_SPACES if is_space_folder(folder) else ())
+        if not is_space_folder(folder):
+            yield repo, _files(folder)
+            return
+        check_space(folder, repo)
+        with _with_packages(folder) as whole:
+            yield repo, _files(whole, _NOT_IN_SPACES)
         return
     parts = list(_parts(folder, repo, private, with_predictions))
     for waiting, upload in pending(folder):
