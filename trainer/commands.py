@@ -76,11 +76,13 @@ def push(options) -> None:
     folder, private = options.folder, not options.public
     if seeds := sorted(map(str, folder.glob("seed-*"))):
         raise ValueError(f"{folder}: expected the run folder of one seed, such as {seeds[0]}")
+    if options.with_predictions and not is_run_folder(folder):
+        raise ValueError(f"{folder}: --with-predictions is for run folders; other folders are sent as they are")
     _quiet_libraries()
     if options.dry_run:
-        _print_planned(folder, options.repo)
+        _print_planned(folder, options.repo, options.with_predictions)
     elif is_run_folder(folder):
-        for address in push_run(folder, options.repo, private):
+        for address in push_run(folder, options.repo, private, options.with_predictions):
             print(f"{folder} -> {address}")
     elif is_space_folder(folder):
         print(f"{folder} -> {push_space(folder, options.repo, private)}")
@@ -92,12 +94,15 @@ def push(options) -> None:
         _push_dataset(folder, options.repo, options.public)
 
 
-def _print_planned(folder: Path, repo: str) -> None:
+def _print_planned(folder: Path, repo: str, with_predictions: bool) -> None:
     from dataset_scripts.hub import files_to_push
     from trainer.push import is_model_folder, is_run_folder, is_space_folder, planned_files
 
-    is_dataset = not (is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder))
-    for title, files in [(repo, files_to_push(folder))] if is_dataset else planned_files(folder, repo):
+    if is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder):
+        plans = planned_files(folder, repo, with_predictions=with_predictions)
+    else:
+        plans = iter([(repo, files_to_push(folder))])
+    for title, files in plans:
         _print_files(title, files)
 
 
@@ -266,6 +271,17 @@ def leaderboard(options) -> None:
         print(path)
 
 
+def compare(options) -> None:
+    from trainer.comparison import compare as compare_results
+    from trainer.comparison_report import render_text, write_comparison
+
+    comparison = compare_results(options.a, options.b, options.resamples, options.seed)
+    written = write_comparison(comparison, options.out) if options.out else []
+    print(render_text(comparison))
+    for path in written:
+        print(path)
+
+
 def predict(options) -> None:
     from trainer.prediction import predict_clip
 
@@ -274,9 +290,31 @@ def predict(options) -> None:
 
 
 def publish(options) -> None:
+    from trainer.card_metadata import PROJECT_MODEL_ID
     from trainer.hub import publish_folder
 
-    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
+    out = publish_folder(
+        options.run_folder,
+        options.out,
+        options.results,
+        options.overwrite,
+        options.repo or PROJECT_MODEL_ID,
+        options.with_predictions,
+    )
+    print(out)
+
+
+def card(options) -> None:
+    from trainer.card_folder import check_card, write_card
+    from trainer.model_card import check_project_card, write_project_card
+
+    if options.folder is None:
+        print(check_project_card() if options.check else write_project_card())
+    elif options.check:
+        print(f"{options.folder}: {check_card(options.folder)}")
+    else:
+        for path in write_card(options.folder):
+            print(path)
 
 
 def merge(options) -> None:

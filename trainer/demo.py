@@ -93,11 +93,14 @@ def _train(folders: list[Path], runs: Path) -> tuple[Path, Path]:
 def _evaluate(full: Path, text_only: Path, folders: list[Path], out: Path) -> list[Path]:
     """Results files of the full model under each set of modalities; prints how it compares with the text-only model."""
     from trainer.comparison import compare
+    from trainer.comparison_report import render_verdict, write_comparison
     from trainer.evaluator import Protocol, evaluate_checkpoint
 
     protocol = Protocol(missing_modalities=True, states=True)
     evaluated = evaluate_checkpoint(full.parent, folders, out / "results" / "full.json", protocol)
-    compare(text_only, evaluated[0])
+    comparison = compare(text_only, evaluated[0])
+    write_comparison(comparison, out / "comparison")
+    print(f"A: text only, B: all modalities. {render_verdict(comparison)}")
     return evaluated
 
 
@@ -108,8 +111,8 @@ def _publish(full: Path, results: list[Path], out: Path):
     shutil.rmtree(out / "leaderboard", ignore_errors=True)
     for path in write_leaderboard(results, out / "leaderboard"):
         print(path)
+    print(f"\n{(out / 'leaderboard' / 'overall.md').read_text(encoding='utf-8')}")
     publish_folder(full.parent, out / "published", results=results[1:], overwrite=True)
-    print((out / "leaderboard" / "overall.md").read_text(encoding="utf-8"))
 
 
 def _show_predictions(truth_file: Path, published: Path, data: Path):

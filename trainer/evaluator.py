@@ -30,7 +30,7 @@ class Protocol:
         missing_modalities: besides that, every smaller set of modalities that is not empty: six for three modalities.
         context: utterances before and after that it may read; `None` = as it was trained.
         decoding: `greedy` or `posterior`.
-        states: keep the text states before and after fusion, for pictures.
+        states: keep the text states before and after fusion, for pictures; not those of the smaller sets.
         batch_size: samples a process and forward pass.
     """
 
@@ -75,8 +75,9 @@ def evaluate_checkpoint(
     for modalities in conditions:
         path = out if modalities == conditions[0] else out.with_suffix(f".{'-'.join(modalities)}.json")
         began = time.monotonic()
-        asked = {"batch_size": protocol.batch_size, "decoding": protocol.decoding, "states": protocol.states}
-        rows = predict(model, processor, datasets, accelerator, modalities, **asked)
+        asked = {"batch_size": protocol.batch_size, "decoding": protocol.decoding}
+        states = protocol.states and modalities == conditions[0]
+        rows = predict(model, processor, datasets, accelerator, modalities, states=states, **asked)
         if accelerator.is_main_process:
             described = _describe(training["protocol"], processor, modalities, protocol)
             seconds = {"evaluate": round(time.monotonic() - began, 1)}

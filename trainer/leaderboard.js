@@ -22,24 +22,28 @@ function sortTable(header) {
 }
 
 // A row stays when it and its table's title hold every word of the filter; a table without a row goes.
-function filterRows(text, output) {
+function filterRows(root, text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = Array.from(document.querySelectorAll("tbody tr"));
+  const rows = Array.from(root.querySelectorAll("tbody tr"));
   for (const row of rows) {
     const title = row.closest("article").querySelector("h3").textContent;
     const content = [title, ...Array.from(row.cells, (cell) => cell.textContent)].join(" ").toLowerCase();
     row.hidden = !words.every((word) => content.includes(word));
   }
-  for (const article of document.querySelectorAll("article")) {
+  for (const article of root.querySelectorAll("article")) {
     article.hidden = !article.querySelector("tbody tr:not([hidden])");
   }
   const shown = rows.filter((row) => !row.hidden).length;
-  output.textContent = words.length ? `${shown} of ${rows.length} rows` : "";
+  root.querySelector(".filter output").textContent = words.length ? `${shown} of ${rows.length} rows` : "";
 }
 
-for (const button of document.querySelectorAll("thead button")) {
-  button.addEventListener("click", () => sortTable(button.closest("th")));
+// For tables under an element; they may be replaced by others later.
+function start(root) {
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("thead button");
+    if (button) sortTable(button.closest("th"));
+  });
+  root.addEventListener("input", (event) => {
+    if (event.target.matches(".filter input")) filterRows(root, event.target.value);
+  });
 }
-const filter = document.getElementById("filter");
-filter.addEventListener("input", () => filterRows(filter.value, document.querySelector("output")));
-filter.closest(".filter").hidden = false;

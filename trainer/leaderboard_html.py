@@ -1,7 +1,7 @@
 """A leaderboard as one HTML file that needs no network: tables that sort and filter, pictures inside.
 
-Its parts lie beside this file: `leaderboard.html`, the template, `leaderboard.css`, and `leaderboard.js`, which sorts
-and filters. Without JavaScript the page still reads as it stands.
+Its parts lie beside this file: `leaderboard.html`, the page, `leaderboard_parts.html`, what other pages show too,
+`leaderboard.css`, and `leaderboard.js`, which sorts and filters. Without JavaScript the page still reads as it stands.
 """
 
 import base64
@@ -15,6 +15,7 @@ from trainer.plots_style import Picture
 from trainer.results_file import Results
 
 _FOLDER = Path(__file__).parent
+STYLE, SCRIPT = _FOLDER / "leaderboard.css", _FOLDER / "leaderboard.js"
 # The column that names a row; it stays in sight when a wide table is scrolled sideways.
 _ROW_NAMES = ("run", "model", "file")
 
@@ -26,23 +27,39 @@ def render_html(
     names: Mapping[Path, str],
 ) -> str:
     """The page of `all_tables` and of the pictures of `write_plots`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
+
+    page = _template("leaderboard.html").render(
+        legend=legend(runs),
+        tables=tables,
+        pictures={benchmark: [one for one in pictures if one.benchmark == benchmark] for benchmark in tables},
+        sources=source_table(runs, names),
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        script=Markup(SCRIPT.read_text(encoding="utf-8")),
+    )
+    return page.rstrip() + "\n"
+
+
+def render_tables(tables: Sequence[Table]) -> str:
+    """A filter and the tables, for another page, which has STYLE and calls `start` of SCRIPT."""
+    parts = _template("leaderboard_parts.html").module
+    return "".join([parts.filter(), *(parts.draw(table, anchor(table.name)) for table in tables)])
+
+
+def render_pictures(pictures: Sequence[Picture]) -> str:
+    """The pictures, held by the text itself, for another page, which has STYLE."""
+    return str(_template("leaderboard_parts.html").module.draw_pictures(pictures))
+
+
+def _template(name: str):
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(_FOLDER)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"anchor": anchor, "data_uri": _data_uri, "sort_value": sort_value, "row_name": _row_name}
-    page = environment.get_template("leaderboard.html").render(
-        legend=legend(runs),
-        tables=tables,
-        pictures={benchmark: [one for one in pictures if one.benchmark == benchmark] for benchmark in tables},
-        sources=source_table(runs, names),
-        style=Markup((_FOLDER / "leaderboard.css").read_text(encoding="utf-8")),
-        script=Markup((_FOLDER / "leaderboard.js").read_text(encoding="utf-8")),
-    )
-    return page.rstrip() + "\n"
+    return environment.get_template(name)
 
 
 def anchor(*parts: str) -> str:

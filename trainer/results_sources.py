@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from dataset_scripts.hub_names import check_repo_name, error_line
@@ -23,6 +24,7 @@ _VALIDATION = "validation.json"  # of a run folder: what chose the checkpoint
 _BESIDE = ("predictions", "states")
 _LARGEST = 200 * 2**20  # bytes of one file; predictions of MOSEI's test set take less than one MiB
 _ANSWER_WITHIN = 20.0  # seconds
+_AT_ONCE = 8  # repositories
 _REVISION_DIGITS = 12
 
 
@@ -96,13 +98,18 @@ def fetch_results(repos: Sequence[str], folder: Path) -> list[Path]:
 
 def fetch_available(repos: Sequence[str], folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
     """As `fetch_results`, but a repository that fails leaves the others: repository -> files, and -> what is wrong."""
-    files, problems = {}, {}
-    for repo in dict.fromkeys(repos):
-        try:
-            files[repo] = fetch_results([repo], folder)
-        except (OSError, ValueError) as error:
-            problems[repo] = error_line(error)
-    return files, problems
+    names = list(dict.fromkeys(repos))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        fetched = dict(zip(names, pool.map(lambda repo: _try_fetch(repo, folder), names), strict=True))
+    files = {repo: found for repo, found in fetched.items() if isinstance(found, list)}
+    return files, {repo: found for repo, found in fetched.items() if isinstance(found, str)}
+
+
+def _try_fetch(repo: str, folder: Path) -> list[Path] | str:
+    try:
+        return fetch_results([repo], folder)
+    except (OSError, ValueError) as error:
+        return error_line(error)
 
 
 def hub_file(path: Path) -> tuple[str, str, str] | None:
