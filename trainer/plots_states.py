@@ -1,4 +1,4 @@
-"""t-SNE of the text state before and after fusion, coloured by emotion and by data set (the paper's figure 4)."""
+"""t-SNE of the text state before and after fusion, coloured by emotion and by data set, as in the paper."""
 
 from collections.abc import Sequence
 from pathlib import Path
