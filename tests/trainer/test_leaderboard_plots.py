@@ -89,7 +89,7 @@ def test_bars_and_whiskers_have_the_lengths_of_the_numbers(tmp_path, drawn):
     assert axis.patches[0].get_width() == pytest.approx(100 * score.mean)
     ends = axis.collections[0].get_segments()[0][:, 0]
     assert ends == pytest.approx([100 * bound for bound in score.interval])
-    assert "Whiskers: bootstrap interval of one seed" in primary.caption
+    assert "Whiskers: the bootstrap interval for one seed" in primary.caption
     panels = drawn["meld-metrics.png"].axes
     assert [panel.get_xlabel().split(" (")[0] for panel in panels] == ["Accuracy", "Weighted F1", "Macro F1"]
 
