@@ -89,7 +89,7 @@ def test_bars_and_whiskers_have_the_lengths_of_the_numbers(tmp_path, drawn):
     assert axis.patches[0].get_width() == pytest.approx(100 * score.mean)
     ends = axis.collections[0].get_segments()[0][:, 0]
     assert ends == pytest.approx([100 * bound for bound in score.interval])
-    assert "Whiskers: bootstrap interval of one seed" in primary.caption
+    assert "Whiskers: the bootstrap interval for one seed" in primary.caption
     panels = drawn["meld-metrics.png"].axes
     assert [panel.get_xlabel().split(" (")[0] for panel in panels] == ["Accuracy", "Weighted F1", "Macro F1"]
 
@@ -206,9 +206,9 @@ def test_states_are_coloured_by_the_emotion_and_data_set_of_their_id(tmp_path, q
 
 
 def test_t_sne_gives_the_same_bytes_and_bears_states_that_are_all_one_point():
-    states = np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)
+    states = np.random.default_rng(1).normal(size=(60, 50)).astype(np.float32)
     first = embed(states)
-    assert first.shape == (30, 2) and first.tobytes() == embed(states).tobytes()
+    assert first.shape == (60, 2) and first.tobytes() == embed(states).tobytes()
     assert not embed(np.ones((6, 4), dtype=np.float32)).any()
 
 
