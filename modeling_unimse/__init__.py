@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from .configuration_unimse import UniMSEConfig
-from .decoding_unimse import LabelLogitsProcessor, LabelTrie
+from .decoding_unimse import LabelLogitsProcessor, LabelPosterior, LabelTrie, label_posterior
 from .feature_extraction_unimse import UniMSEFeatureExtractor
 from .modeling_unimse import UniMSEForConditionalGeneration, UniMSEModel
 from .processing_unimse import UniMSEProcessor
@@ -38,6 +38,7 @@ __all__ = [
     "BENCHMARK_EMOTIONS",
     "EMOTIONS",
     "LabelLogitsProcessor",
+    "LabelPosterior",
     "LabelTrie",
     "UniMSEConfig",
     "UniMSEFeatureExtractor",
@@ -46,5 +47,6 @@ __all__ = [
     "UniMSEProcessor",
     "UniversalLabel",
     "format_label",
+    "label_posterior",
     "parse_label",
 ]

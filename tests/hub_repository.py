@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.hub_cards import EVALUATION_FILE, evaluation_errors
+
 ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 FRONT_MATTER = re.compile(r"---\r?\n(.*?)\r?\n---", re.DOTALL)
 NO_OBJECT = "0" * 40
@@ -160,7 +162,8 @@ class Repository:
 
     def _model_facts(self, tree: Tree, card: Mapping[str, Any]) -> dict[str, Any]:
         config = json.loads(tree["config.json"].data) if "config.json" in tree else None
-        return {"modelId": self.name, "pipeline_tag": card.get("pipeline_tag"), "library_name": None, "config": config}
+        facts = {name: card.get(name) for name in ("pipeline_tag", "library_name")}
+        return {"modelId": self.name, "config": config, "evalResults": evaluation_results(tree), **facts}
 
     def _space_facts(self, tree: Tree, card: Mapping[str, Any]) -> dict[str, Any]:
         return {"sdk": card.get("sdk"), "runtime": None}
@@ -183,6 +186,19 @@ def card_data(tree: Tree) -> dict[str, Any]:
     """The YAML at the head of README.md; empty where there is none."""
     card = tree.get("README.md", Blob(b"")).data.decode("utf-8", "replace")
     return parse_card(card)
+
+
+def evaluation_results(tree: Tree) -> list[dict[str, Any]]:
+    """The entries of all evaluation files; of one that is not valid, what is wrong with it."""
+    import yaml
+
+    found: list[dict[str, Any]] = []
+    for path in sorted(path for path in tree if EVALUATION_FILE.fullmatch(path)):
+        entries = yaml.safe_load(tree[path].data)
+        errors = evaluation_errors(entries)
+        named = {"filename": path}
+        found += [{**named, "error": "; ".join(errors)}] if errors else [{**named, "data": entry} for entry in entries]
+    return found
 
 
 def parse_card(card: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.hub_cards import model_card_errors
 from tests.hub_repository import Commit, Refused, Repository, changed_tree, list_paths, list_tree, parse_card
 
 if TYPE_CHECKING:
@@ -102,11 +103,14 @@ def who_am_i(request: Request) -> Answer:
 
 @route("POST", "/api/validate-yaml")
 def validate_card(request: Request) -> Answer:
+    sent = request.json()
     try:
-        parse_card(request.json().get("content", ""))
+        card = parse_card(sent.get("content", ""))
+        found = model_card_errors(card) if sent.get("repoType") == "model" else []
     except Refused as refused:
-        return Answer({"errors": [{"message": refused.message}], "warnings": []}, status=400)
-    return Answer({"errors": [], "warnings": []})
+        found = [refused.message]
+    errors = [{"message": message} for message in found]
+    return Answer({"errors": errors, "warnings": []}, status=400 if errors else 200)
 
 
 @route("POST", "/api/repos/create")

@@ -23,6 +23,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _context(text: str) -> tuple[int, int]:
+    before, slash, after = text.partition("/")
+    if not (slash and before.isdecimal() and after.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected BEFORE/AFTER such as 2/0, got {text!r}")
+    return int(before), int(after)
+
+
 def _add_data_commands(commands):
     sample = commands.add(
         "sample", run.sample, "write the embedded sample: four small benchmarks in their own layouts", "raw"
@@ -105,13 +112,28 @@ def _add_model_commands(commands):
         help="--field value, --field.of.it value, --out DIR, --extends CONFIG ...",
     )
 
-    example = "runs/sample_cpu/seed-1/checkpoint-best data/meld --out results/meld.json"
-    evaluate = commands.add("evaluate", run.evaluate, "score a checkpoint on prepared datasets", example)
-    evaluate.add_argument("model", help="folder or Hub name")
+    example = "runs/sample_cpu/seed-1 data/mosi data/meld --out results/sample.json --missing-modalities"
+    evaluate = commands.add("evaluate", run.evaluate, "score a model or an adapter on prepared datasets", example)
+    evaluate.add_argument("model", help="run folder, checkpoint folder or Hub name")
     evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
-    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions go beside it as Parquet")
+    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions lie beside it as Parquet")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument("--modalities", help="what the model may see, such as text,audio; default: all it knows")
+    evaluate.add_argument(
+        "--modalities", help="what the model may see, such as text,audio or audio; default: all it was trained with"
+    )
+    evaluate.add_argument(
+        "--missing-modalities", action="store_true", help="besides, with every smaller set of modalities: six of three"
+    )
+    evaluate.add_argument(
+        "--context", type=_context, metavar="BEFORE/AFTER", help="utterances it may read around each, such as 2/0"
+    )
+    evaluate.add_argument(
+        "--decoding",
+        default="greedy",
+        choices=["greedy", "posterior"],
+        help="greedy: the label that is written; posterior: mean intensity and most probable emotion over all labels",
+    )
+    evaluate.add_argument("--states", action="store_true", help="keep text states around fusion, for the t-SNE picture")
     evaluate.add_argument("--batch-size", type=int, default=64)
 
     board = commands.add(
@@ -130,6 +152,13 @@ def _add_model_commands(commands):
         metavar="OWNER/NAME[@REVISION]",
         help="model repositories on the Hub; their results are kept in OUT/hub",
     )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
+
+    _add_compare_command(commands)
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
@@ -145,6 +174,17 @@ def _add_model_commands(commands):
     publish.add_argument("run_folder", type=Path)
     publish.add_argument("out", type=Path)
     publish.add_argument("--overwrite", action="store_true", help="replace OUT")
+    publish.add_argument("--repo", metavar="OWNER/NAME", help="Hub name of the model, for its card")
+    publish.add_argument(
+        "--results", type=Path, nargs="+", default=[], help="results of other seeds or ablations, for the card's tables"
+    )
+    _add_with_predictions(publish)
+
+    card = commands.add(
+        "card", run.card, "write a published folder's README.md again from the results in it", "published --check"
+    )
+    card.add_argument("folder", type=Path, nargs="?", help="default: model_card.md of this checkout of the project")
+    card.add_argument("--check", action="store_true", help="write nothing; fail where something would change")
 
     example = "runs/lora_base_all/seed-1 merged"
     merge = commands.add("merge", run.merge, "an adapter and its base -> one ordinary model", example)
@@ -160,10 +200,30 @@ def _add_model_commands(commands):
     push.add_argument("folder", type=Path, help="prepared dataset, run folder, published folder or Space")
     push.add_argument("repo", help="owner/name")
     push.add_argument("--public", action="store_true", help="if the repository is made, make it public")
+    _add_with_predictions(push)
     push.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
 
     demo = commands.add("demo", run.demo, "all of the above on the embedded sample, offline, in minutes", "demo")
     demo.add_argument("out", type=Path, nargs="?", default=Path("demo"))
+
+
+def _add_with_predictions(parser):
+    parser.add_argument(
+        "--with-predictions",
+        action="store_true",
+        help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
+    )
+
+
+def _add_compare_command(commands):
+    summary = "whether two evaluations of the same samples differ, and where: tests, classes, samples that flipped"
+    example = "runs/full/seed-1 runs/text_only/seed-1 --out comparison"
+    compare = commands.add("compare", run.compare, summary, example)
+    compare.add_argument("a", type=Path, help="results file with its predictions beside it, or run folder")
+    compare.add_argument("b", type=Path, help="the same of the other model; differences are B - A")
+    compare.add_argument("--out", type=Path, help="folder for comparison.md, comparison.json and flipped.csv")
+    compare.add_argument("--resamples", type=int, default=10_000, help="of the paired bootstrap; default: %(default)s")
+    compare.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
 
 
 class _HelpWithFields(argparse.Action):

@@ -76,11 +76,13 @@ def push(options) -> None:
     folder, private = options.folder, not options.public
     if seeds := sorted(map(str, folder.glob("seed-*"))):
         raise ValueError(f"{folder}: expected the run folder of one seed, such as {seeds[0]}")
+    if options.with_predictions and not is_run_folder(folder):
+        raise ValueError(f"{folder}: --with-predictions is for run folders; other folders are sent as they are")
     _quiet_libraries()
     if options.dry_run:
-        _print_planned(folder, options.repo)
+        _print_planned(folder, options.repo, options.with_predictions)
     elif is_run_folder(folder):
-        for address in push_run(folder, options.repo, private):
+        for address in push_run(folder, options.repo, private, options.with_predictions):
             print(f"{folder} -> {address}")
     elif is_space_folder(folder):
         print(f"{folder} -> {push_space(folder, options.repo, private)}")
@@ -92,12 +94,15 @@ def push(options) -> None:
         _push_dataset(folder, options.repo, options.public)
 
 
-def _print_planned(folder: Path, repo: str) -> None:
+def _print_planned(folder: Path, repo: str, with_predictions: bool) -> None:
     from dataset_scripts.hub import files_to_push
     from trainer.push import is_model_folder, is_run_folder, is_space_folder, planned_files
 
-    is_dataset = not (is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder))
-    for title, files in [(repo, files_to_push(folder))] if is_dataset else planned_files(folder, repo):
+    if is_run_folder(folder) or is_space_folder(folder) or is_model_folder(folder):
+        plans = planned_files(folder, repo, with_predictions=with_predictions)
+    else:
+        plans = iter([(repo, files_to_push(folder))])
+    for title, files in plans:
         _print_files(title, files)
 
 
@@ -206,20 +211,48 @@ def _quiet_libraries() -> None:
 
 
 def evaluate(options) -> None:
-    from trainer.evaluation import evaluate_checkpoint
-    from trainer.predictions_file import write_predictions
-    from trainer.results_file import write_results
+    from dataset_scripts.ranks import is_helper
+    from trainer.evaluator import Protocol, evaluate_checkpoint
 
     _quiet_libraries()
-    modalities = options.modalities and [name for name in options.modalities.split(",") if name != "text"]
-    rows, results = evaluate_checkpoint(options.model, options.data, options.split, modalities, options.batch_size)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    predictions = options.out.with_suffix(".parquet")
-    write_predictions(predictions, rows)
-    write_results(options.out, results, predictions)
-    for name, value in results["metrics"].items():
-        print(f"{name:28} {'-' if value is None else f'{value:.4f}' if isinstance(value, float) else value}")
-    print(options.out)
+    protocol = Protocol(
+        split=options.split,
+        modalities=options.modalities and options.modalities.split(","),
+        missing_modalities=options.missing_modalities,
+        context=options.context,
+        decoding=options.decoding,
+        states=options.states,
+        batch_size=options.batch_size,
+    )
+    paths = evaluate_checkpoint(options.model, options.data, options.out, protocol)
+    if not is_helper():
+        _print_evaluations(paths)
+
+
+def _print_evaluations(paths: list[Path]) -> None:
+    """A line a metric, a column an evaluation, headed by what the model saw; with intervals where there is one only."""
+    from trainer.results_file import read_results
+
+    results = [read_results(path) for path in paths]
+    intervals = results[0].content["intervals"] if len(results) == 1 else {}
+    if len(results) > 1:
+        print(f"{'':28} " + " ".join(f"{_letters(one.protocol['modalities']):>8}" for one in results))
+    for name in results[0].content["metrics"]:
+        values = " ".join(f"{_shown(one.content['metrics'].get(name)):>8}" for one in results)
+        interval = intervals.get(name)
+        print(f"{name:28} {values}" + (f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""))
+    for name, reason in results[0].content["reasons"].items():
+        print(f"  {name}: {reason}")
+    for path in paths:
+        print(path)
+
+
+def _letters(modalities: list[str]) -> str:
+    return "+".join(name[0].upper() for name in modalities)
+
+
+def _shown(value) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def leaderboard(options) -> None:
@@ -234,7 +267,18 @@ def leaderboard(options) -> None:
 
         disable_progress_bars()
         files = find_results([*files, *fetch_results(options.from_hub, options.out / "hub")])
-    for path in write_leaderboard(files, options.out):
+    for path in write_leaderboard(files, options.out, options.all_entries):
+        print(path)
+
+
+def compare(options) -> None:
+    from trainer.comparison import compare as compare_results
+    from trainer.comparison_report import render_text, write_comparison
+
+    comparison = compare_results(options.a, options.b, options.resamples, options.seed)
+    written = write_comparison(comparison, options.out) if options.out else []
+    print(render_text(comparison))
+    for path in written:
         print(path)
 
 
@@ -246,14 +290,36 @@ def predict(options) -> None:
 
 
 def publish(options) -> None:
+    from trainer.card_metadata import PROJECT_MODEL_ID
     from trainer.hub import publish_folder
 
-    print(publish_folder(options.run_folder, options.out, overwrite=options.overwrite))
+    out = publish_folder(
+        options.run_folder,
+        options.out,
+        options.results,
+        options.overwrite,
+        options.repo or PROJECT_MODEL_ID,
+        options.with_predictions,
+    )
+    print(out)
+
+
+def card(options) -> None:
+    from trainer.card_folder import check_card, write_card
+    from trainer.model_card import check_project_card, write_project_card
+
+    if options.folder is None:
+        print(check_project_card() if options.check else write_project_card())
+    elif options.check:
+        print(f"{options.folder}: {check_card(options.folder)}")
+    else:
+        for path in write_card(options.folder):
+            print(path)
 
 
 def merge(options) -> None:
     from trainer.adapters import merge_checkpoint
-    from trainer.evaluation import find_checkpoint
+    from trainer.evaluator import find_checkpoint
 
     print(merge_checkpoint(find_checkpoint(options.adapter), options.out, options.overwrite))
 

@@ -214,6 +214,7 @@ class Collator:
         augmentation: of training samples, which come with a `Draw`.
         modality_dropout: modality -> probability that a training sample loses it.
         with_labels: `False` = no targets are made.
+        with_text: `False` = text is missing, the current utterance's and its context's.
     """
 
     def __init__(
@@ -223,12 +224,14 @@ class Collator:
         augmentation: Augmentation | None = None,
         modality_dropout: Mapping[str, float] | None = None,
         with_labels: bool = True,
+        with_text: bool = True,
     ):
         self.processor = processor
         self.modalities = tuple(modalities)
         self.augmentation = augmentation
         self.modality_dropout = modality_dropout or {}
         self.with_labels = with_labels
+        self.with_text = with_text
 
     def __call__(self, samples: Sequence[tuple[int | Draw, dict]]) -> dict[str, torch.Tensor]:
         keys, samples = zip(*samples, strict=True)
@@ -239,9 +242,9 @@ class Collator:
         }
         batch = dict(
             self.processor(
-                [sample["text"] for sample in samples],
-                context_before=[sample["context_before"] for sample in samples],
-                context_after=[sample["context_after"] for sample in samples],
+                [sample["text"] if self.with_text else None for sample in samples],
+                context_before=[sample["context_before"] for sample in samples] if self.with_text else None,
+                context_after=[sample["context_after"] for sample in samples] if self.with_text else None,
                 label=[sample["label"]() for sample in samples] if self.with_labels else None,
                 sample_ids=[sample["id"] for sample in samples],
                 **features,

@@ -52,9 +52,11 @@ def run_demo(out: Path):
     folders = _prepare(raw, out / "data")
     _step("3 Train with all modalities, then the same without audio and video")
     full, text_only = _train(folders, out / "runs")
-    _step("4 Leaderboard, plots and model card")
-    _publish(full, text_only, out)
-    _step("5 Load the published folder in a fresh process that does not import this project")
+    _step("4 Evaluate the full model once more with every set of modalities; is it better than the words alone?")
+    evaluated = _evaluate(full, text_only, folders, out)
+    _step("5 Leaderboard, plots and model card")
+    _publish(full, [*evaluated, text_only], out)
+    _step("6 Load the published folder in a fresh process that does not import this project")
     _show_predictions(raw / "truth.csv", out / "published", out / "data" / "meld")
     _say_what_next(full, text_only, out, time.monotonic() - began)
 
@@ -88,13 +90,29 @@ def _train(folders: list[Path], runs: Path) -> tuple[Path, Path]:
     return full, text_only
 
 
-def _publish(full: Path, text_only: Path, out: Path):
+def _evaluate(full: Path, text_only: Path, folders: list[Path], out: Path) -> list[Path]:
+    """Results files of the full model under each set of modalities; prints how it compares with the text-only model."""
+    from trainer.comparison import compare
+    from trainer.comparison_report import render_verdict, write_comparison
+    from trainer.evaluator import Protocol, evaluate_checkpoint
+
+    protocol = Protocol(missing_modalities=True, states=True)
+    evaluated = evaluate_checkpoint(full.parent, folders, out / "results" / "full.json", protocol)
+    comparison = compare(text_only, evaluated[0])
+    write_comparison(comparison, out / "comparison")
+    print(f"A: text only, B: all modalities. {render_verdict(comparison)}")
+    return evaluated
+
+
+def _publish(full: Path, results: list[Path], out: Path):
     from trainer.hub import publish_folder
     from trainer.leaderboard import write_leaderboard
 
-    write_leaderboard([full, text_only], out / "leaderboard")
-    publish_folder(full.parent, out / "published", results=[text_only], overwrite=True)
-    print((out / "leaderboard" / "overall.md").read_text(encoding="utf-8"))
+    shutil.rmtree(out / "leaderboard", ignore_errors=True)
+    for path in write_leaderboard(results, out / "leaderboard"):
+        print(path)
+    print(f"\n{(out / 'leaderboard' / 'overall.md').read_text(encoding='utf-8')}")
+    publish_folder(full.parent, out / "published", results=results[1:], overwrite=True)
 
 
 def _show_predictions(truth_file: Path, published: Path, data: Path):
@@ -126,7 +144,7 @@ def _say_what_next(full: Path, text_only: Path, out: Path, seconds: float):
     scores = [json.loads(path.read_text(encoding="utf-8"))["metrics"]["emotion_accuracy"] for path in (full, text_only)]
     print(f"\nEmotion accuracy on the test sets: {scores[0]:.3f} with all modalities, {scores[1]:.3f} with text only.")
     print(f"Done in {seconds:.0f} s. What you can do next:")
-    print(f"  open {out / 'leaderboard' / 'leaderboard.md'} and {out / 'published' / 'README.md'}")
+    print(f"  open {out / 'leaderboard' / 'leaderboard.html'} and {out / 'published' / 'README.md'}")
     print(f'  unimse predict {out / "published"} --text "This is wonderful!"')
     print("  unimse prepare meld YOUR_MELD_FOLDER data/meld      (also mosi, mosei, iemocap, custom)")
     print("  unimse label data/meld data/mosi && unimse train YOUR_CONFIG.yaml")

@@ -1,10 +1,10 @@
-"""Predictions by constrained generation, and the content of the results file made from them.
+"""Predictions for prepared datasets, and the content of the results file made from them.
 
 Only gold fields are scored; a prediction that is no label is counted, never guessed.
 """
 
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +15,16 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from dataset_scripts.publish import content_digest
-from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor, format_label
-from trainer.adapters import is_adapter, load_model, parameter_count
-from trainer.checkpointing import BEST, environment
-from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, load_split
+from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
+from trainer.adapters import parameter_count
+from trainer.data import Collator, Indexed, UtteranceDataset
+from trainer.decoders import DECODERS
 from trainer.results_checks import SCHEMA_VERSION
 from trainer.scoring import BOOTSTRAP, score
-from trainer.sharding import gathered_root, is_sharded, load_models_whole
+from trainer.sharding import gathered_root, is_sharded
+from trainer.text_states import TextStates
+
+_GOLD = ("id", "dataset", "sentiment", "emotion")
 
 
 @torch.no_grad()
@@ -30,9 +33,11 @@ def predict(
     processor: UniMSEProcessor,
     datasets: dict[str, UtteranceDataset],
     accelerator: Accelerator,
-    modalities: Sequence[str] = ("audio", "visual"),
+    modalities: Sequence[str] = ("text", "audio", "visual"),
     batch_size: int = 64,
     progress: bool = True,
+    decoding: str = "greedy",
+    states: bool = False,
 ) -> list[dict]:
     """One row a sample, each exactly once however many processes take part.
 
@@ -40,54 +45,55 @@ def predict(
         model: a `UniMSEForConditionalGeneration`, or an adapter around one, on the accelerator's device, not wrapped;
             sharded by FSDP2 or ZeRO-3 or whole.
         datasets: by dataset name; the emotions of a benchmark are the only ones its samples can get.
-        modalities: what the model may see besides text.
+        modalities: what the model may see; without `text` it reads no words, neither the sample's nor its context's.
+        decoding: name of a decoder in `trainer.decoders.DECODERS`.
+        states: also keep the text states around fusion.
 
     Returns:
-        Rows `id`, `dataset`, `sentiment` and `emotion` (gold or `None`), `prediction` (label text, or `None` where the
-        output is no label), `predicted_sentiment`, `predicted_emotion`; in the order of the datasets.
+        Rows as `trainer.predictions_file.write_predictions` takes them, in the order of the datasets; with `states`
+        also `text_states` `(2, d_model)`, before and after fusion (`trainer.text_states.TextStates`).
+
+    Raises:
+        ValueError: states of a model without fusion in its encoder.
     """
     was_training = model.training
-    collator = Collator(processor, modalities, with_labels=False)
+    sides = [name for name in modalities if name != "text"]
+    collator = Collator(processor, sides, with_labels=False, with_text="text" in modalities)
     model.eval()
     rows = []
     for name, dataset in datasets.items():
         samples = Indexed({name: dataset})
-        loader = DataLoader(samples, batch_size=batch_size, collate_fn=collator)
-        loader = accelerator.prepare_data_loader(loader)
-        generate = {
-            "logits_processor": processor.logits_processor(name),
-            "max_new_tokens": processor.label_trie().max_length,
-            "do_sample": False,
-            "synced_gpus": is_sharded(model),  # then every process must make as many forward passes as the others
-        }
-        labels = {}
+        loader = accelerator.prepare_data_loader(DataLoader(samples, batch_size=batch_size, collate_fn=collator))
+        decoder = DECODERS[decoding](processor, name, is_sharded(model))
+        answers = {}
         silent = not (progress and accelerator.is_main_process)
         for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
-            inputs = {key: value for key, value in batch.items() if key != "sample_index"}
-            with accelerator.autocast(), gathered_root(model):
-                ids = model.generate(**inputs, **generate)
-            width = processor.label_trie().max_length + 1 - ids.shape[1]
-            ids = torch.nn.functional.pad(ids, (0, width), value=processor.tokenizer.pad_token_id)
-            indices, ids = accelerator.gather_for_metrics((batch["sample_index"], ids))
-            labels.update(zip(indices.tolist(), processor.batch_decode_labels(ids), strict=True))
-        rows += [_prediction_row(row, labels[index]) for index, row in enumerate(samples.rows)]
+            index = batch.pop("sample_index")
+            with accelerator.autocast(), gathered_root(model), TextStates(model) if states else nullcontext() as kept:
+                found = decoder(model, batch)
+            if states:
+                found["text_states"] = _pair(kept)
+            index, found = accelerator.gather_for_metrics((index, found))
+            answers.update(zip(index.tolist(), _answers(decoder, found), strict=True))
+        rows += [{key: row[key] for key in _GOLD} | answers[index] for index, row in enumerate(samples.rows)]
     model.train(was_training)
     return rows
 
 
-def _prediction_row(row: dict, label) -> dict:
-    return {
-        "id": row["id"],
-        "dataset": row["dataset"],
-        "sentiment": row["sentiment"],
-        "emotion": row["emotion"],
-        "prediction": None if label is None else format_label(label),
-        "predicted_sentiment": None if label is None else label.intensity,
-        "predicted_emotion": None if label is None else label.emotion,
-        "label_probability": None,
-        "emotion_probabilities": None,
-        "polarity_probabilities": None,
-    }
+def _pair(states: TextStates) -> torch.Tensor:
+    """`(B, 2, d_model)`: before and after fusion."""
+    if states.before is None:
+        raise ValueError("states: expected a model with fusion in its encoder, got one without; leave --states out")
+    return torch.stack([states.before, states.after], dim=1)
+
+
+def _answers(decoder, found: dict[str, torch.Tensor]) -> list[dict]:
+    states = found.pop("text_states", None)
+    answers = decoder.answers(found)
+    if states is not None:
+        for answer, pair in zip(answers, states.float().cpu().numpy(), strict=True):
+            answer["text_states"] = pair
+    return answers
 
 
 def describe_results(
@@ -137,69 +143,3 @@ def describe_data(datasets: dict[str, UtteranceDataset]) -> dict:
         name: {"fingerprint": dataset.fingerprint, "rows": len(dataset), "split": dataset.rows[0]["split"]}
         for name, dataset in datasets.items()
     }
-
-
-def evaluate_checkpoint(
-    checkpoint: str | Path,
-    folders: Sequence[str | Path],
-    split: str = "test",
-    modalities: Sequence[str] | None = None,
-    batch_size: int = 64,
-) -> tuple[list[dict], dict]:
-    """Evaluates a saved model on prepared folders: prediction rows and the results JSON.
-
-    Args:
-        modalities: what the model may see besides text; `None` = what it was trained with.
-
-    Raises:
-        ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities.
-        OSError: no checkpoint there.
-    """
-    checkpoint = find_checkpoint(checkpoint)
-    accelerator = Accelerator()
-    load_models_whole()
-    processor = UniMSEProcessor.from_pretrained(checkpoint)
-    model = load_model(checkpoint).to(accelerator.device)
-    training = training_of(model, checkpoint)
-    sets = training["protocol"].get("feature_sets")
-    processor.feature_extractor.check_specs(feature_specs(folders, sets), str(checkpoint))
-    trained = training["protocol"]["modalities"][1:]
-    modalities = trained if modalities is None else modalities
-    for name in modalities:
-        if name not in trained:
-            raise ValueError(f"modalities: the model was trained with {', '.join(['text', *trained])}, got {name!r}")
-    datasets = load_split(folders, split, False, processor.context_before, processor.context_after, sets)
-    began = time.monotonic()
-    rows = predict(model, processor, datasets, accelerator, modalities, batch_size)
-    results = describe_results(
-        rows,
-        run=training["run"],
-        seed=training["seed"],
-        model=model,
-        protocol={**training["protocol"], "modalities": ["text", *modalities], "split": split},
-        data=describe_data(datasets),
-        **environment(),
-        checkpoint=describe_checkpoint(checkpoint),
-        seconds={"evaluate": round(time.monotonic() - began, 1)},
-    )
-    return rows, results
-
-
-def find_checkpoint(path: str | Path) -> str | Path:
-    """The checkpoint that a user means: a checkpoint folder, the best one of a run folder, or a Hub name as it is."""
-    folder = Path(path)
-    if (folder / BEST).is_dir():
-        return folder / BEST
-    if folder.is_dir() and not ((folder / "config.json").is_file() or is_adapter(folder)):
-        raise FileNotFoundError(f"{folder}: expected a checkpoint or a run folder with {BEST}, found neither")
-    if not folder.is_dir() and str(path).count("/") > 1:
-        raise FileNotFoundError(f"{folder}: no such folder")
-    return path
-
-
-def training_of(model, checkpoint: str | Path) -> dict:
-    """`run`, `seed` and `protocol` that training wrote into the configuration of a checkpoint."""
-    training = getattr(model.config, "training", None)
-    if training is None:
-        raise ValueError(f"{checkpoint}: expected a checkpoint of `unimse train`, whose config tells its training")
-    return training

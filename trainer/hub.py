@@ -1,21 +1,38 @@
 """A checkpoint as a folder in Hub layout: weights, processor, remote code, card and results."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import yaml
+
 from trainer.adapters import BASE, is_adapter, point_to_hub
+from trainer.card_folder import RESULTS, add_results
+from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
 from trainer.checkpointing import BEST
-from trainer.model_card import PROJECT_MODEL_ID, write_model_card
 from trainer.uploads import Upload
 
 BASE_NAME = "00000000-base"  # in the queue of uploads before every step
 FINAL_NAME = "final"  # and behind every step
+# Fields of a run's config that its card shows, where they are set.
+_TRAINING_FIELDS = (
+    *("epochs", "patience", "batch_size", "gradient_accumulation", "learning_rate", "fusion_learning_rate"),
+    *("encoder_learning_rate", "contrastive_learning_rate", "weight_decay", "warmup_ratio", "scheduler"),
+    *("max_grad_norm", "mixed_precision", "trainable_blocks", "peft", "modality_dropout", "augmentation", "mixing"),
+)
 Part = tuple[str, Upload, Callable[[Path], None]]  # an upload by name, and what writes its files into a folder
 
 
-def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), overwrite: bool = False, **card) -> Path:
+def publish_folder(
+    run_folder: Path,
+    out: Path,
+    results: Sequence[Path] = (),
+    overwrite: bool = False,
+    model_id: str = PROJECT_MODEL_ID,
+    with_predictions: bool = False,
+) -> Path:
     """Lays out the best checkpoint of a run as a model repository.
 
     Args:
@@ -23,7 +40,9 @@ def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), ov
         out: the folder to make.
         results: further results files for the tables of the card (other seeds, ablations).
         overwrite: replace an `out` that exists and is not empty.
-        card: further arguments of `trainer.model_card.write_model_card`.
+        model_id: Hub name of the model, for the card.
+        with_predictions: also the predictions beside the results: ids and labels, which may not be passed on of most
+            data sets.
 
     Returns:
         `out`, whole: it is written aside and renamed.
@@ -43,7 +62,9 @@ def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), ov
         )
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    fill_repository(partial, run_folder / BEST, run_folder / "results.json", others=results, **card)
+    settings = card_settings(run_folder, model_id)
+    others = [path for path in results if path.resolve() != (run_folder / RESULTS).resolve()]
+    fill_repository(partial, run_folder / BEST, run_folder / RESULTS, settings, others, with_predictions)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
     return out
@@ -51,22 +72,28 @@ def publish_folder(run_folder: Path, out: Path, results: Sequence[Path] = (), ov
 
 def check_finished(run_folder: Path) -> None:
     """Raise a `FileNotFoundError` unless a run has its best checkpoint and test results."""
-    for name in (BEST, "results.json"):
+    for name in (BEST, RESULTS):
         if not (run_folder / name).exists():
             raise FileNotFoundError(f"{run_folder / name} not found: expected a finished run folder, got {run_folder}")
 
 
 def fill_repository(
-    folder: Path, checkpoint: Path, results: Path, others: Sequence[Path] = (), link: bool = False, **card
+    folder: Path,
+    checkpoint: Path,
+    results: Path,
+    settings: CardSettings,
+    others: Sequence[Path] = (),
+    with_predictions: bool = False,
+    link: bool = False,
 ) -> None:
     """Write the files of a model repository.
 
     Args:
         folder: made where there is none.
         results: the checkpoint's own, for `results.json` and the card.
-        others: further results files for the tables of the card.
+        settings: for the card; `model_id` is where an adapter finds its base.
+        others, with_predictions: see `publish_folder`.
         link: hard links instead of copies, where the file system has them; for folders that nobody edits.
-        card: further arguments of `trainer.model_card.write_model_card`; `model_id` is where an adapter finds its base.
     """
     shutil.copytree(
         checkpoint,
@@ -76,10 +103,21 @@ def fill_repository(
         dirs_exist_ok=True,
     )
     if is_adapter(folder):
-        point_to_hub(folder, card.get("model_id", PROJECT_MODEL_ID))
-    shutil.copyfile(results, folder / "results.json")
-    others = [path for path in others if path.resolve() != results.resolve()]
-    write_model_card([results, *others], folder / "README.md", **card)
+        point_to_hub(folder, settings.model_id)
+    add_results(folder, results, settings, others, with_predictions)
+
+
+def card_settings(run_folder: Path, model_id: str) -> CardSettings:
+    """What the card of a run says beside its results: backbone, and how it was trained, without paths."""
+    config = yaml.safe_load((run_folder / "config.yaml").read_text(encoding="utf-8"))
+    facts = json.loads((run_folder / "environment.json").read_text(encoding="utf-8"))
+    backbone = config["backbone"]
+    training = {"started_from": "scratch" if backbone is None else hub_name(backbone) or Path(backbone).name}
+    for name in ("training_data", "validation_data"):
+        parts = (f"{data} {part['rows']} rows ({part['fingerprint']})" for data, part in facts[name].items())
+        training[name] = ", ".join(parts)
+    training |= {name: config[name] for name in _TRAINING_FIELDS if config.get(name) not in (None, {}, [])}
+    return CardSettings(model_id, hub_name(backbone), training | {"processes": facts["processes"]})
 
 
 def link_files(source: Path, target: Path) -> None:
@@ -87,14 +125,23 @@ def link_files(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
 
 
-def final_parts(run_folder: Path, repo: str, private: bool, backbone: str | None) -> Iterator[Part]:
+def final_parts(run_folder: Path, repo: str, private: bool, with_predictions: bool) -> Iterator[Part]:
     """The best checkpoint with its test results; before it, of an adapter, the base."""
     if is_adapter(run_folder / BEST):
         yield base_part(run_folder, repo, private)
-    card = {"model_id": repo, "base_model": hub_name(backbone)}
     upload = Upload(repo, "Best checkpoint with its test results", tag="final", private=private)
-    results = run_folder / "results.json"
-    yield FINAL_NAME, upload, lambda out: fill_repository(out, run_folder / BEST, results, link=True, **card)
+    yield (
+        FINAL_NAME,
+        upload,
+        lambda out: fill_repository(
+            out,
+            run_folder / BEST,
+            run_folder / RESULTS,
+            card_settings(run_folder, repo),
+            with_predictions=with_predictions,
+            link=True,
+        ),
+    )
 
 
 def base_part(run_folder: Path, repo: str, private: bool) -> Part:

@@ -72,7 +72,7 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
         The files written, sorted.
 
     Raises:
-        ValueError: as `build_board`; then nothing is written.
+        ValueError: as `build_board`, and then nothing is written; or on text states of other samples.
     """
     board = build_board(results)
     out.mkdir(parents=True, exist_ok=True)

@@ -159,9 +159,8 @@ class Loop:
     def _validate(self) -> None:
         bare = self.accelerator.unwrap_model(self.model)
         config, progress = self.config, self.progress
-        rows = predict(
-            bare, self.processor, self.validation, self.accelerator, config.modalities, config.eval_batch_size, False
-        )
+        seen, size = ["text", *config.modalities], config.eval_batch_size
+        rows = predict(bare, self.processor, self.validation, self.accelerator, seen, size, progress=False)
         metrics = score(rows, BENCHMARK_EMOTIONS)["metrics"]
         value = selection_value(metrics, config)
         is_best = progress.best is None or value > progress.best

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.plots_style import Picture, new_figure, save
+from trainer.plots_style import Picture, entry_title, new_figure, save
 from trainer.results_groups import Entry, Section
 
 NO_LABEL = "no label"
@@ -17,7 +17,7 @@ def draw_confusion(section: Section, entry: Entry, path: Path) -> Picture | None
         return None
     support = matrix.sum(axis=1)
     shares = matrix / np.maximum(support[:, None], 1)
-    title = f"{section.benchmark}, protocol {section.number}: {entry.name}"
+    title = entry_title(section, entry)
     with new_figure(3.0 + 0.66 * len(columns), 2.2 + 0.5 * len(labels)) as figure:
         axis = figure.add_subplot()
         image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -6,11 +6,11 @@ import numpy as np
 
 from trainer.leaderboard_format import format_score
 from trainer.metric_names import METRICS
-from trainer.plots_style import COLORS, Picture, new_figure, save
+from trainer.plots_style import COLORS, Picture, entry_title, new_figure, save
 from trainer.predictions_file import read_predictions
 from trainer.results_groups import Entry, Section
 
-_MOST_POINTS = 3000  # more are drawn as counts in hexagons
+_MANY = 3000  # more points are drawn smaller
 _JITTER = 0.05
 
 
@@ -19,23 +19,23 @@ def draw_intensity(section: Section, entry: Entry, path: Path) -> Picture | None
     gold, predicted, unparsed = intensities(entry)
     if not len(gold):
         return None
-    title = f"{section.benchmark}, protocol {section.number}: {entry.name}"
+    title = entry_title(section, entry)
     scores = [f"{METRICS[key].title} {format_score(METRICS[key], entry.scores.get(key))}" for key in ("mae", "corr")]
     reach = 1.05 * max(3.0, np.abs(gold).max(), np.abs(predicted).max())
-    many = len(gold) > _MOST_POINTS
-    with new_figure(5.6 if many else 5.0, 5.4) as figure:
+    jitter = np.random.default_rng(0).uniform(-_JITTER, _JITTER, (2, len(gold)))
+    style = {"s": 12 if len(gold) <= _MANY else 6, "alpha": opacity(len(gold)), "linewidths": 0}
+    with new_figure(5.0, 5.4) as figure:
         axis = figure.add_subplot()
-        axis.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8, linestyle="--", zorder=3)
-        if many:
-            extent = (-reach, reach, -reach, reach)
-            image = axis.hexbin(gold, predicted, gridsize=31, extent=extent, bins="log", mincnt=1, cmap="Blues")
-            figure.colorbar(image, label="samples", shrink=0.8)
-        else:
-            jitter = np.random.default_rng(0).uniform(-_JITTER, _JITTER, (2, len(gold)))
-            axis.scatter(gold + jitter[0], predicted + jitter[1], s=12, color=COLORS[0], alpha=0.35, linewidths=0)
+        axis.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8, linestyle="--")
+        axis.scatter(gold + jitter[0], predicted + jitter[1], color=COLORS[0], zorder=3, **style)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="gold", ylabel="predicted")
         figure.suptitle(f"{title}\n{', '.join(scores)}", x=0.01, ha="left", fontsize=10.5)
-        return save(figure, path, section.benchmark, f"Intensity, {title}", _caption(entry, many, len(gold), unparsed))
+        return save(figure, path, section.benchmark, f"Intensity, {title}", _caption(entry, len(gold), unparsed))
+
+
+def opacity(points: int) -> float:
+    """The more points, the fainter each, so that many can be told from few on the same spot."""
+    return max(0.12, min(0.35, 800 / points))
 
 
 def intensities(entry: Entry) -> tuple[np.ndarray, np.ndarray, int]:
@@ -56,8 +56,10 @@ def intensities(entry: Entry) -> tuple[np.ndarray, np.ndarray, int]:
     return np.array(gold), np.array(predicted), unparsed
 
 
-def _caption(entry: Entry, many: bool, points: int, unparsed: int) -> str:
+def _caption(entry: Entry, points: int, unparsed: int) -> str:
     seeds = ("Seed " if len(entry.seeds) == 1 else "Seeds ") + ", ".join(map(str, entry.seeds))
-    drawn = "counted in hexagons" if many else f"each moved at random by at most {_JITTER} so that none hides another"
-    left_out = f"; {unparsed} outputs that are no label are not drawn" if unparsed else ""
-    return f"{seeds}: {points:,} predictions, {drawn}{left_out}. Dashed: predicted equals gold."
+    left_out = f"; {unparsed:,} outputs that are no label are not drawn" if unparsed else ""
+    return (
+        f"{seeds}: {points:,} predictions, each moved at random by at most {_JITTER}, the darker the more{left_out}. "
+        "Dashed: predicted equals gold."
+    )

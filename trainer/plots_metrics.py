@@ -11,7 +11,7 @@ from trainer.results_groups import Entry, Score, Section, primary_metric
 MAIN_METRICS = ("mae", "corr", "acc7", "acc2_has0", "acc2_non0", "f1_non0", "accuracy", "weighted_f1", "macro_f1")
 _MOST_ENTRIES = 12
 _BAR_INCHES, _GAP = 0.36, 0.6
-_WHISKERS = "Whiskers: bootstrap interval of one seed (1 seed), standard deviation over the seeds (several)."
+_WHISKERS = "Whiskers: the bootstrap interval for one seed, the standard deviation over the seeds for several."
 
 
 def draw_metrics(benchmark: str, sections: Sequence[Section], folder: Path) -> list[Picture]:

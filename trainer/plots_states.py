@@ -1,10 +1,11 @@
-"""t-SNE of the text state before and after fusion, coloured by emotion and by data set (the paper's figure 4)."""
+"""t-SNE of the text state before and after fusion, coloured by emotion and by data set, as in the paper."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from trainer.leaderboard_format import modality_letters
 from trainer.plots_style import COLORS, GREY, Picture, new_figure, save
 from trainer.predictions_file import read_predictions
 from trainer.results_file import Results
@@ -27,7 +28,7 @@ def draw_states(results: Results, benchmark: str, path: Path) -> Picture | None:
     ids, before, after = states
     chosen = choose(len(ids))
     emotions, datasets = _gold(results, [ids[index] for index in chosen], rows)
-    title = f"Text states of {results.run}, seed {results.seed}"
+    title = f"Text states of {results.run}, seed {results.seed}, {modality_letters(results.protocol['modalities'])}"
     with new_figure(9.6, 9.0) as figure:
         axes = figure.subplots(3, 2, height_ratios=(1, 1, 0.16))  # the last row holds the legends
         for line, (name, matrix) in zip(axes, (("before", before), ("after", after)), strict=False):

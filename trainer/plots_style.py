@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-# Okabe and Ito (2008), without yellow, which is too pale for small marks on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from trainer.leaderboard_format import modality_letters
+from trainer.results_groups import Entry, Section
+
+# Okabe and Ito (2008); wine for their black, on which no whisker shows, and no yellow, too pale for marks on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 GREY = "#9a9a9a"
 _DPI = 110
 _SETTINGS = {
@@ -35,6 +38,12 @@ class Picture:
     caption: str
     width: int
     height: int
+
+
+def entry_title(section: Section, entry: Entry) -> str:
+    """`meld, protocol 2 (T+A): full`."""
+    modalities = modality_letters(section.protocol["modalities"])
+    return f"{section.benchmark}, protocol {section.number} ({modalities}): {entry.name}"
 
 
 @contextmanager

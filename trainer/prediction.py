@@ -8,7 +8,7 @@ from dataset_scripts.media import decode_audio, decode_frames, has_video
 from dataset_scripts.visual import matching_extractor
 from modeling_unimse import UniMSEProcessor, format_label
 from trainer.adapters import load_model
-from trainer.evaluation import find_checkpoint, training_of
+from trainer.evaluator import find_checkpoint, training_of
 
 
 def predict_clip(

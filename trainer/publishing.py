@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dataset_scripts.hub_names import error_line
 from trainer.arguments import RunConfig
-from trainer.hub import Part, base_part, fill_repository, final_parts, hub_name
+from trainer.hub import Part, base_part, card_settings, fill_repository, final_parts
 from trainer.state import Progress
 from trainer.uploads import LONGEST_WAIT, PushSettings, Upload, Uploader, make_pending, pending
 
@@ -50,13 +50,13 @@ class Publisher:
 
     def add(self, step: int, checkpoint: Path, results: Path, message: str) -> None:
         """Set a checkpoint with its validation results aside."""
-        card = {"model_id": self.repo, "base_model": hub_name(self.config.backbone)}
+        settings = card_settings(self.folder, self.repo)
         upload = Upload(self.repo, message, tag=f"step-{step}", private=self.settings.private)
-        self._add((f"{step:08d}", upload, lambda out: fill_repository(out, checkpoint, results, link=True, **card)))
+        self._add((f"{step:08d}", upload, lambda out: fill_repository(out, checkpoint, results, settings, link=True)))
 
     def add_final(self) -> None:
         """Set the best checkpoint with its test results aside."""
-        for part in final_parts(self.folder, self.repo, self.settings.private, self.config.backbone):
+        for part in final_parts(self.folder, self.repo, self.settings.private, self.settings.with_predictions):
             self._add(part)
 
     def _add(self, part: Part) -> None:

@@ -15,6 +15,8 @@ import yaml
 
 import dataset_scripts
 from dataset_scripts.hub_names import check_repo_name, error_line
+from trainer.card_folder import card_differences, is_card_folder, read_settings, rename_model
+from trainer.card_metadata import PROJECT_MODEL_ID
 from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
@@ -33,8 +35,11 @@ def is_model_folder(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
+def push_run(run_folder: Path, repo: str, private: bool = True, with_predictions: bool = False) -> list[str]:
     """Send what is pending in a run folder and, of a finished run, the best checkpoint with its test results.
+
+    Args:
+        with_predictions: also the predictions beside the test results.
 
     Returns:
         The addresses of the commits.
@@ -43,7 +48,7 @@ def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
         FileNotFoundError: there is nothing to send.
         ValueError: what is pending goes to another repository; the Hub refuses or cannot be reached.
     """
-    for name, upload, fill in _parts(run_folder, repo, private):
+    for name, upload, fill in _parts(run_folder, repo, private, with_predictions):
         make_pending(run_folder, name, upload, fill, again=True)
     addresses = []
     for folder, upload in pending(run_folder):
@@ -53,8 +58,14 @@ def push_run(run_folder: Path, repo: str, private: bool = True) -> list[str]:
 
 
 def push_model(folder: Path, repo: str, private: bool = True) -> str:
-    """Send a model folder as it is; returns the address of the commit."""
+    """Send a model folder as it is; returns the address of the commit.
+
+    A card that nobody has edited and that was made before the model had a name is written again with this one.
+    """
     check_repo_name(repo)
+    unnamed = is_card_folder(folder) and read_settings(folder).model_id == PROJECT_MODEL_ID
+    if unnamed and not card_differences(folder):
+        rename_model(folder, repo)
     return _send(folder, Upload(repo, "Upload by unimse push", private=private))
 
 
@@ -147,7 +158,9 @@ def _card(folder: Path) -> dict:
         raise ValueError(f"{path}: its front matter cannot be read ({error_line(error)})") from error
 
 
-def planned_files(folder: Path, repo: str, private: bool = True) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+def planned_files(
+    folder: Path, repo: str, private: bool = True, with_predictions: bool = False
+) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     """What `push_run`, `push_space` or `push_model` would send: title, name and bytes of each file. Nothing is sent."""
     if not is_run_folder(folder):
         if not is_space_folder(folder):
@@ -157,7 +170,7 @@ def planned_files(folder: Path, repo: str, private: bool = True) -> Iterator[tup
         with _with_packages(folder) as whole:
             yield repo, _files(whole, _NOT_IN_SPACES)
         return
-    parts = list(_parts(folder, repo, private))
+    parts = list(_parts(folder, repo, private, with_predictions))
     for waiting, upload in pending(folder):
         yield f"{_address(upload)} (pending)", _files(waiting)
     for name, upload, fill in parts:
@@ -180,7 +193,7 @@ def _files(folder: Path, left_out: Sequence[str] = ()) -> list[tuple[str, int]]:
     return [(name, (folder / name).stat().st_size) for name in kept]
 
 
-def _parts(run_folder: Path, repo: str, private: bool) -> Iterator[Part]:
+def _parts(run_folder: Path, repo: str, private: bool, with_predictions: bool) -> Iterator[Part]:
     """What a finished run has to send beside what is pending."""
     check_repo_name(repo)
     waiting = pending(run_folder)
@@ -193,8 +206,7 @@ def _parts(run_folder: Path, repo: str, private: bool) -> Iterator[Part]:
     if not finished and not waiting:
         raise FileNotFoundError(f"{run_folder}: nothing to push: expected a finished run, or pending uploads")
     if finished:
-        config = yaml.safe_load((run_folder / "config.yaml").read_text(encoding="utf-8"))
-        yield from final_parts(run_folder, repo, private, config["backbone"])
+        yield from final_parts(run_folder, repo, private, with_predictions)
 
 
 def _send(folder: Path, upload: Upload) -> str:

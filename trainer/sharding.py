@@ -22,6 +22,16 @@ _KINDS = {
 }
 
 
+def check_processes(accelerator: Accelerator) -> None:
+    """Refuses to train as many times as there are processes: they must know of each other."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ValueError(
+            f"expected {started} processes that train together, as they were started, but accelerate sees "
+            f"{accelerator.num_processes}; on CPUs set ACCELERATE_USE_CPU=true"
+        )
+
+
 def check_sharding(accelerator: Accelerator, config: RunConfig) -> None:
     """Refuse what cannot work, in one line.
 

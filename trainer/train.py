@@ -4,7 +4,6 @@ For each seed: train, validate by generation, keep the best checkpoint, and at t
 it. A seed that is finished is not trained again; one that was killed goes on from its newest state (`trainer/loop.py`).
 """
 
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from trainer.predictions_file import write_predictions
 from trainer.publishing import Publisher, finish_uploads, repository
 from trainer.results_file import write_results
 from trainer.scoring import score
-from trainer.sharding import check_sharding, load_models_whole, prepare
+from trainer.sharding import check_processes, check_sharding, load_models_whole, prepare
 from trainer.state import Progress, load_state
 from trainer.uploads import PushSettings, check_access
 from trainer.watching import Watch, check_trackers
@@ -165,16 +164,6 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
 
 
-def check_processes(accelerator: Accelerator) -> None:
-    """Refuses to train as many times as there are processes: they must know of each other."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != started:
-        raise ValueError(
-            f"expected {started} processes that train together, as they were started, but accelerate sees "
-            f"{accelerator.num_processes}; on CPUs set ACCELERATE_USE_CPU=true"
-        )
-
-
 def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:
     """Loader, optimizer and schedule for a model, and the loop around them."""
     lengths = samples.lengths() if config.length_bucketing else None
@@ -244,7 +233,8 @@ def _validation_results(config: RunConfig, seed: int, data: RunData, model, rows
 def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, data, seconds, progress) -> Path:
     """Scores the test sets, once, and writes predictions and results."""
     began = time.monotonic()
-    rows = predict(model, processor, data.test, accelerator, config.modalities, config.eval_batch_size, progress)
+    modalities = ["text", *config.modalities]
+    rows = predict(model, processor, data.test, accelerator, modalities, config.eval_batch_size, progress)
     path = folder / "results.json"
     if accelerator.is_main_process:
         write_predictions(folder / "predictions.parquet", rows)

@@ -31,7 +31,10 @@ ATTEMPTS = 5  # in a row, with pauses of 1, 2, 4, 8 s between
 ANSWER_WITHIN = 60.0  # seconds that a connection may be silent
 LONGEST_WAIT = 300.0  # seconds at the end; less than what processes wait for each other
 # What an earlier push may have left that a new one need not overwrite; files of other origin stay.
-_REPLACED = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", ".eval_results/*")
+_REPLACED = (
+    *("*.safetensors", "*.safetensors.index.json", "adapter_config.json"),
+    *(".eval_results/*", "results/*", "predictions.parquet", "results.parquet", "results.states.parquet"),
+)
 _queue_lock = threading.Lock()  # the training adds to the queue while the thread takes from it
 
 
@@ -44,12 +47,14 @@ class PushSettings:
         every: validations between pushes.
         private: whether a repository that is made is private.
         only_best: only a validation that is the best so far is pushed, else the weights as they are at each.
+        with_predictions: also the test predictions, with ids and gold labels, which may not be passed on of most data.
     """
 
     repo: str
     every: int = 1
     private: bool = True
     only_best: bool = True
+    with_predictions: bool = False
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "PushSettings":

@@ -15,8 +15,10 @@ from trainer.adapters import BASE, add_adapter, added_modules, load_model, merge
 from trainer.arguments import RunConfig
 from trainer.checkpointing import BEST, save_checkpoint
 from trainer.cli import main
-from trainer.evaluation import evaluate_checkpoint
+from trainer.evaluator import evaluate_checkpoint
 from trainer.optimization import BACKBONE, group_of, parameter_groups
+from trainer.predictions_file import read_predictions
+from trainer.results_file import read_results
 from trainer.train import train
 
 LORA = {"type": "lora", "r": 2, "target_modules": ["q", "v"]}
@@ -180,10 +182,11 @@ def test_a_run_with_an_adapter_from_training_to_merge(run_settings, tmp_path, mo
     assert results["model"]["peft"] == "lora"
     moved_run = tmp_path / "elsewhere"
     shutil.move(path.parent, moved_run)
-    rows, scored = evaluate_checkpoint(moved_run, settings["data"])
-    assert scored["metrics"] == results["metrics"] and scored["seed"] == 1
+    (scored,) = map(read_results, evaluate_checkpoint(moved_run, settings["data"], tmp_path / "scored.json"))
+    assert scored.content["metrics"] == results["metrics"] and scored.seed == 1
     assert main(["merge", str(moved_run), str(tmp_path / "merged")]) == 0
-    merged_rows, _ = evaluate_checkpoint(tmp_path / "merged", settings["data"])
-    assert [row["prediction"] for row in merged_rows] == [row["prediction"] for row in rows]
+    (merged,) = map(read_results, evaluate_checkpoint(tmp_path / "merged", settings["data"], tmp_path / "merged.json"))
+    labels = [[row["prediction"] for row in read_predictions(one)] for one in (scored, merged)]
+    assert labels[0] == labels[1]
     assert main(["merge", str(tmp_path / "merged"), str(tmp_path / "twice")]) == 1
     assert "nothing to merge" in capsys.readouterr().err

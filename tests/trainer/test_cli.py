@@ -67,6 +67,7 @@ ERRORS = [
     (["train", "{tmp}/no.yaml"], "no.yaml: no such config file"),
     (["evaluate", "{tmp}/no-model", "{tmp}", "--out", "{tmp}/r.json"], "unimse evaluate: "),
     (["leaderboard", "{tmp}/no.json", "--out", "{tmp}/board"], "no.json"),
+    (["compare", "{tmp}/no.json", "{tmp}"], "no.json: expected a results file"),
     (["publish", "{tmp}", "{tmp}/published"], "expected a finished run folder"),
     (["predict", "{tmp}"], "expected --text, a clip, or both"),
 ]
@@ -109,7 +110,21 @@ def test_wrong_usage_exits_2(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["sample", "prepare", "label", "train", "evaluate", "leaderboard", "predict", "publish", "merge", "push", "demo"],
+    [
+        "sample",
+        "prepare",
+        "label",
+        "train",
+        "evaluate",
+        "leaderboard",
+        "compare",
+        "predict",
+        "publish",
+        "card",
+        "merge",
+        "push",
+        "demo",
+    ],
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exit_info:

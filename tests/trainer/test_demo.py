@@ -17,8 +17,11 @@ def test_the_demo_leaves_leaderboard_card_and_a_folder_that_answers(tmp_path, mo
     out = tmp_path / "demo"
     demo.run_demo(out)
     printed = capsys.readouterr().out
-    for path in ("leaderboard/leaderboard.md", "published/README.md", "published/model.safetensors"):
+    tables = ("leaderboard/leaderboard.html", "leaderboard/leaderboard.md", "comparison/comparison.md")
+    for path in (*tables, "published/README.md", "published/model.safetensors"):
         assert (out / path).is_file(), path
+    assert len(list((out / "results").glob("*.json"))) == 7  # every set of modalities
+    assert list((out / "leaderboard" / "plots").glob("*states*.png"))
     assert list((out / "leaderboard" / "plots").glob("*.png"))
     table = printed.split("told by")[1].splitlines()
     shown = [line.split() for line in table[1:] if line.startswith("meld/test/")]

@@ -9,10 +9,11 @@ from results_files import make_results, with_states, write_many, write_results
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
-from trainer import plots_intensity, plots_states
+from trainer import leaderboard, plots_intensity, plots_states
+from trainer.cli import main
 from trainer.leaderboard_plots import write_plots
 from trainer.plots_confusion import draw_confusion, summed_confusion
-from trainer.plots_intensity import draw_intensity, intensities
+from trainer.plots_intensity import draw_intensity, intensities, opacity
 from trainer.plots_metrics import draw_metrics, spread
 from trainer.plots_states import NO_EMOTION, choose, draw_states, embed
 from trainer.predictions_file import read_predictions, write_predictions
@@ -63,6 +64,14 @@ def test_every_entry_can_be_drawn(tmp_path):
     assert names[2:] == [f"meld-protocol1-confusion{end}" for end in ("", "-2", "-3")]
 
 
+def test_the_command_draws_every_entry_when_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(leaderboard, "write_leaderboard", lambda files, out, every: asked.append(every) or [])
+    arguments = ["leaderboard", str(write_results(tmp_path, rows=30)), "--out", str(tmp_path / "out")]
+    assert main(arguments) == main([*arguments, "--all-entries"]) == 0
+    assert asked == [False, True]
+
+
 # --- bars -------------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +89,7 @@ def test_bars_and_whiskers_have_the_lengths_of_the_numbers(tmp_path, drawn):
     assert axis.patches[0].get_width() == pytest.approx(100 * score.mean)
     ends = axis.collections[0].get_segments()[0][:, 0]
     assert ends == pytest.approx([100 * bound for bound in score.interval])
-    assert "Whiskers: bootstrap interval of one seed" in primary.caption
+    assert "Whiskers: the bootstrap interval for one seed" in primary.caption
     panels = drawn["meld-metrics.png"].axes
     assert [panel.get_xlabel().split(" (")[0] for panel in panels] == ["Accuracy", "Weighted F1", "Macro F1"]
 
@@ -124,6 +133,7 @@ def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path, drawn):
     image = drawn["confusion.png"].axes[0].images[0].get_array()
     assert np.allclose(image, [[0.75, 0, 0.25], [1 / 3, 2 / 3, 0]]), "each row is shares of its gold class"
     assert "no label: the output was no label" in picture.caption
+    assert picture.title == "Confusion matrix, meld, protocol 1 (T+A+V): full"
 
 
 # --- intensities ------------------------------------------------------------------------------------------------------
@@ -138,6 +148,7 @@ def test_intensities_are_the_predictions_of_all_seeds(tmp_path, drawn):
     assert list(predicted) == [row["predicted_sentiment"] for row in rows]
     picture = draw_intensity(section, section.entries[0], tmp_path / "plot.png")
     points = drawn["plot.png"].axes[0].collections[0].get_offsets()
+    assert drawn["plot.png"].axes[0].collections[0].get_alpha() == opacity(60)
     assert np.abs(points - np.column_stack([gold, predicted])).max() <= 0.05
     assert "Seeds 1, 2: 60 predictions" in picture.caption and "no label" not in picture.caption
     assert "MAE" in drawn["plot.png"].get_suptitle() and "Corr" in drawn["plot.png"].get_suptitle()
@@ -157,13 +168,8 @@ def test_outputs_that_are_no_label_are_counted_in_the_caption(tmp_path):
     assert "27 predictions" in picture.caption and "3 outputs that are no label are not drawn" in picture.caption
 
 
-def test_many_predictions_are_counted_in_hexagons(tmp_path, monkeypatch, drawn):
-    monkeypatch.setattr(plots_intensity, "_MOST_POINTS", 20)
-    (section,) = sections_of([write_results(tmp_path, True, rows=30)], "mosi")
-    picture = draw_intensity(section, section.entries[0], tmp_path / "plot.png")
-    assert "counted in hexagons" in picture.caption
-    counts = drawn["plot.png"].axes[0].collections[0].get_array()
-    assert counts.sum() == 30
+def test_many_points_are_fainter_than_few():
+    assert opacity(100) == 0.35 > opacity(4000) > opacity(14_000) == 0.12
 
 
 def test_without_predictions_or_gold_sentiment_there_is_no_picture(tmp_path):
@@ -196,13 +202,13 @@ def test_states_are_coloured_by_the_emotion_and_data_set_of_their_id(tmp_path, q
     assert set(groups[f"joy ({len(joy)})"].get_offsets()[:, 0]) == {len("joy")}, "the made-up state of its emotion"
     assert f"{NO_EMOTION} (20)" in groups, "MOSI has no gold emotion"
     assert sorted(part.get_label() for part in axes[3].collections) == ["meld (20)", "mosi (20)"]
-    assert "40 samples" in picture.caption
+    assert "40 samples" in picture.caption and picture.title == "t-SNE, Text states of full-seed1, seed 1, T+A+V"
 
 
 def test_t_sne_gives_the_same_bytes_and_bears_states_that_are_all_one_point():
-    states = np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)
+    states = np.random.default_rng(1).normal(size=(60, 50)).astype(np.float32)
     first = embed(states)
-    assert first.shape == (30, 2) and first.tobytes() == embed(states).tobytes()
+    assert first.shape == (60, 2) and first.tobytes() == embed(states).tobytes()
     assert not embed(np.ones((6, 4), dtype=np.float32)).any()
 
 

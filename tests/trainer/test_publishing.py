@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from tests.hub_repository import Repository
 from tests.hub_server import TOKEN, HubServer, client_environment
 from trainer.arguments import RunConfig
+from trainer.card_folder import check_card
 from trainer.checkpointing import BEST
 from trainer.cli import main
 from trainer.publishing import Publisher
+from trainer.results_file import read_results
 from trainer.state import Progress, states
 from trainer.train import train
 from trainer.uploads import Upload, make_pending, pending
@@ -132,10 +134,25 @@ def test_a_fresh_process_gets_the_logged_metric_from_the_newest_tag(peft, hub, s
     card = repository.tree("main")["README.md"].data.decode()
     assert ("AutoPeftModelForSeq2SeqLM" in card) == bool(peft) and f'name = "{repo}"' in card
     assert str(tmp_path) not in repository.tree("main")["adapter_config.json"].data.decode() if peft else True
+    assert "predictions.parquet" not in repository.tree("final") and "card.yaml" in files
+    assert str(tmp_path) not in repository.tree("final")["card.yaml"].data.decode()
     assert TOKEN.encode() not in written(tmp_path / "runs") and TOKEN.encode() not in b"".join(
         blob.data for blob in repository.tree("main").values()
     )
     assert not list((folder / "pending").iterdir())
+    check_evaluation_by_name(hub, tmp_path, repo, settings["data"], folder / "results.json")
+
+
+def check_evaluation_by_name(hub: HubServer, folder: Path, repo: str, data: list[str], results: Path) -> None:
+    """`unimse evaluate OWNER/NAME` gives the numbers of the run, and says which revision it read."""
+    out = folder / "evaluated.json"
+    command = [sys.executable, "-m", "trainer.cli", "evaluate", repo, *data, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(hub, folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, expected = read_results(out).content, read_results(results).content
+    assert found["metrics"] == expected["metrics"] and found["protocol"] == expected["protocol"]
+    revision = hub.repositories["model", repo].tags["final"]
+    assert found["checkpoint"] == {**expected["checkpoint"], "repo": repo, "revision": revision}
 
 
 def test_a_hub_that_goes_away_and_comes_back_changes_nothing(hub, settings, tmp_path):
@@ -256,6 +273,61 @@ def test_uploads_that_wait_are_sent_by_the_command_and_to_their_repository_only(
     command = [sys.executable, "-m", "trainer.cli", "push", str(folder), "tester/waits"]
     subprocess.run(command, env=environment(hub, tmp_path), cwd=ROOT, capture_output=True, check=True)
     assert {*tags(hub, "tester/waits")} == {"step-3", "final"} and not pending(folder)
+
+
+def test_predictions_are_pushed_only_where_asked_and_go_with_the_next_push(hub, settings, tmp_path):
+    """By a training, then by hand without them; both by hand and by the training the card can be checked there."""
+    repo, push = "tester/open", {"repo": "tester/open", "with_predictions": True}
+    finish(start(hub, tmp_path, {**settings, "run": "open", "epochs": 1, "push_to_hub": push}))
+    folder, repository = tmp_path / "runs" / "open" / "seed-1", hub.repositories["model", repo]
+    parquet = repository.tree("final")["predictions.parquet"].data
+    assert parquet == (folder / "predictions.parquet").read_bytes()
+    assert not [name for name in repository.tree(f"step-{newest_step(hub, repo)}") if name.endswith(".parquet")]
+    assert checked(repository, "final", tmp_path / "with").endswith("recomputed; weights: those that were scored")
+    by_hand(hub, tmp_path, "push", str(folder), repo)
+    assert "predictions.parquet" not in repository.tree("final") and "predictions.parquet" not in repository.tree(
+        "main"
+    )
+    assert checked(repository, "main", tmp_path / "without").endswith("no predictions; weights: those that were scored")
+    by_hand(hub, tmp_path, "push", str(folder), repo, "--with-predictions")
+    assert repository.tree("main")["predictions.parquet"].data == parquet
+
+
+def by_hand(hub: HubServer, folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "trainer.cli", *words]
+    done = subprocess.run(command, env=environment(hub, folder), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def checked(repository: Repository, revision: str, folder: Path) -> str:
+    """What `unimse card --check` finds in a copy of a repository."""
+    for name, blob in repository.tree(revision).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(blob.data)
+    return check_card(folder)
+
+
+def test_a_published_folder_tells_its_training_and_takes_the_name_it_is_pushed_under(hub, settings, tmp_path, capsys):
+    paths = train(RunConfig(**{**settings, "run": "named", "epochs": 1, "seeds": [1, 2]}), progress=False)
+    out, run = tmp_path / "published", str(paths[0].parent)
+    assert main(["publish", run, str(out), "--results", *map(str, paths)]) == 0
+    card = (out / "README.md").read_text("utf-8")
+    assert 'name = "OWNER/unimse"' in card and "| started from | scratch |" in card and "| epochs | 1 |" in card
+    assert "| learning rate | 0.01 |" in card and "| training data | mosi 24 rows (" in card
+    assert (out / "results" / "named-seed-2" / "results.json").is_file() and not [*out.rglob("*.parquet")]
+    assert str(tmp_path) not in (out / "card.yaml").read_text("utf-8")
+    assert check_card(out).endswith("no predictions; weights: those that were scored")
+    (out / "README.md").write_text("mine")
+    by_hand(hub, tmp_path, "push", str(out), "tester/other")
+    assert hub.repositories["model", "tester/other"].tree("main")["README.md"].data == b"mine"
+    assert main(["card", str(out)]) == 0
+    by_hand(hub, tmp_path, "push", str(out), "tester/named")
+    assert 'name = "tester/named"' in hub.repositories["model", "tester/named"].tree("main")["README.md"].data.decode()
+    assert main(["publish", run, str(out), "--overwrite", "--with-predictions", "--repo", "me/x"]) == 0
+    assert (out / "predictions.parquet").is_file() and 'name = "me/x"' in (out / "README.md").read_text("utf-8")
+    capsys.readouterr()
+    assert main(["push", str(out), "me/x", "--with-predictions"]) == 1
+    assert "--with-predictions is for run folders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

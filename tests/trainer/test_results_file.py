@@ -83,6 +83,14 @@ def test_group_is_the_name_without_the_seed(tmp_path, run, seed, group):
         ("metrics|mosi/corr", None, "reasons.mosi/corr: expected why the value is null, got null"),
         ("metrics|iemocap/accuracy", 0.5, r"metrics.iemocap/accuracy: expected a benchmark of data \(mosi, meld\)"),
         ("metrics|meld/accuracy", 0.99, r"metrics.meld/accuracy: expected \d+/120 as in confusion.meld, got 0.99"),
+        ("checkpoint", _REMOVE, "checkpoint: expected this field"),
+        ("intervals|mosi/mae", [0.9, 0.1], r"intervals.mosi/mae: expected \[low, high\] or null, got \[0.9, 0.1\]"),
+        ("intervals|mosi/mae", None, "reasons.intervals/mosi/mae: expected why the interval is null, got null"),
+        ("intervals|mosi/mea", [0.1, 0.2], 'intervals.mosi/mea: expected the name of a metric, got "mosi/mea"'),
+        ("bootstrap", None, "bootstrap: expected how the intervals were made, got null"),
+        ("bootstrap|confidence_level", 95, r"bootstrap.confidence_level: expected a number in \(0, 1\), got 95"),
+        ("predictions", {"file": "../x", "sha256": "0"}, "predictions.file: expected a file name without a folder"),
+        ("states", "x", 'states: expected an object or null, got "x"'),
         ("confusion|meld|matrix", [[1]], "confusion.meld.matrix: expected 7 rows of 7 counts"),
         ("confusion|meld|other", [1, 2], "confusion.meld.other: expected 7 counts"),
         ("confusion|meld|labels", _REMOVE, "confusion.meld.labels: expected this field"),
@@ -121,6 +129,17 @@ def test_missing_and_binary_files_are_refused(tmp_path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="binary.json: expected UTF-8 text"):
         read_results(tmp_path / "binary.json")
+
+
+def test_an_edited_number_is_refused(tmp_path):
+    path = write_results(tmp_path)
+    content = json.loads(path.read_text())
+    content["metrics"]["mosi/mae"] += 0.001
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"run|full-seed1.json: digest: expected \w{12} for this content, got \w{12}; "
+    ):
+        read_results(path)
 
 
 def test_the_same_run_and_seed_twice_is_refused(tmp_path):

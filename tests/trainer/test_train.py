@@ -1,6 +1,5 @@
 import json
 
-import datasets
 import pytest
 import torch
 import yaml
@@ -12,9 +11,11 @@ from trainer.arguments import RunConfig
 from trainer.build import build_model, build_processor
 from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, load_split
-from trainer.evaluation import evaluate_checkpoint, predict, score
+from trainer.evaluation import predict
+from trainer.evaluator import Protocol, evaluate_checkpoint
 from trainer.hub import publish_folder
 from trainer.optimization import build_optimizer, group_of
+from trainer.predictions_file import check_predictions
 from trainer.results_file import read_results
 from trainer.train import load_data, train
 
@@ -43,11 +44,12 @@ def test_a_run_leaves_everything_a_reader_needs(run_settings):
     log = validations(folder)
     assert [line["epoch"] for line in log] == [1, 2] and any(line["best"] for line in log)
     assert log[1]["task_loss"] < log[0]["task_loss"]
-    predictions = datasets.Dataset.from_parquet(str(folder / "predictions.parquet")).to_list()
-    assert score(predictions)["metrics"] == results["metrics"]
+    assert check_predictions(read_results(path)) == "recomputed"
     # The checkpoint is the one that was scored.
-    rows, again = evaluate_checkpoint(folder / BEST, config.data)
-    assert again["metrics"] == results["metrics"] and rows == predictions
+    (again,) = evaluate_checkpoint(folder / BEST, config.data, folder / "again.json")
+    assert read_results(again).content["metrics"] == results["metrics"]
+    assert (folder / "again.parquet").read_bytes() == (folder / "predictions.parquet").read_bytes()
+    assert read_results(again).content["checkpoint"] == results["checkpoint"]
 
 
 def test_eight_samples_are_learned_to_the_exact_label(run_settings):
@@ -89,10 +91,11 @@ def test_a_run_without_a_modality_neither_sees_nor_trains_it(run_settings):
     assert not any(parameter.requires_grad for parameter in model.encoder.audio_encoder.parameters())
     (path,) = train(config, progress=False)
     assert read_results(path).content["protocol"]["modalities"] == ["text", "visual"]
-    _, results = evaluate_checkpoint(path.parent / BEST, config.data)
-    assert results["protocol"]["modalities"] == ["text", "visual"]
+    out = path.with_name("again.json")
+    (again,) = evaluate_checkpoint(path.parent / BEST, config.data, out)
+    assert read_results(again).protocol["modalities"] == ["text", "visual"]
     with pytest.raises(ValueError, match="the model was trained with text, visual, got 'audio'"):
-        evaluate_checkpoint(path.parent / BEST, config.data, modalities=["audio"])
+        evaluate_checkpoint(path.parent / BEST, config.data, out, Protocol(modalities=["audio"]))
 
 
 @pytest.mark.parametrize("modalities", [[], ["audio"], ["audio", "visual"]])
@@ -115,7 +118,7 @@ def test_a_selection_metric_without_a_value_loses(run_settings, monkeypatch):
 
     values = iter([None, 0.1])
     monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
-    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/corr": next(values)}})
+    monkeypatch.setattr(module, "score", lambda *_: {"metrics": {"mosi/corr": next(values)}})
     (path,) = train(RunConfig(**{**run_settings, "metric": "mosi/corr"}), progress=False)
     log = validations(path.parent)
     assert log[1]["best"]
@@ -127,7 +130,7 @@ def test_the_best_epoch_is_kept_not_the_last(run_settings, monkeypatch):
     values = iter([0.2, 0.9, 0.5])
     saved = []
     monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
-    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"emotion_accuracy": next(values)}})
+    monkeypatch.setattr(module, "score", lambda *_: {"metrics": {"emotion_accuracy": next(values)}})
     monkeypatch.setattr(module, "save_checkpoint", lambda *arguments: saved.append(save_checkpoint(*arguments)))
     (path,) = train(RunConfig(**{**run_settings, "epochs": 3}), progress=False)
     log = validations(path.parent)
@@ -139,7 +142,7 @@ def test_patience_stops_and_smaller_can_be_better(run_settings, monkeypatch):
 
     values = iter([1.0, 1.2, 1.3, 0.1])
     monkeypatch.setattr("trainer.train.check_data", lambda config, data: None)
-    monkeypatch.setattr(module, "score", lambda rows: {"metrics": {"mosi/mae": next(values)}})
+    monkeypatch.setattr(module, "score", lambda *_: {"metrics": {"mosi/mae": next(values)}})
     settings = {**run_settings, "epochs": 4, "metric": "mosi/mae", "greater_is_better": False, "patience": 2}
     (path,) = train(RunConfig(**settings), progress=False)
     log = validations(path.parent)
@@ -173,7 +176,7 @@ def test_a_finished_run_is_not_trained_over(run_settings, capsys):
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(run_settings, tmp_path):
-    from trainer.evaluation import find_checkpoint
+    from trainer.evaluator import find_checkpoint
 
     (path,) = train(RunConfig(**{**run_settings, "epochs": 1}), progress=False)
     assert find_checkpoint(path.parent) == path.parent / BEST
@@ -208,24 +211,6 @@ def test_predictions_do_not_depend_on_the_batch(run_settings):
     assert [row["id"] for row in rows[0]] == [row["id"] for test in data.test.values() for row in test.rows]
 
 
-def test_only_gold_fields_are_scored():
-    rows = [
-        {"dataset": "mosi", "sentiment": 2.0, "emotion": None, "prediction": "positive,1.0,joy"},
-        {"dataset": "mosi", "sentiment": -1.0, "emotion": None, "prediction": None},
-        {"dataset": "meld", "sentiment": None, "emotion": "joy", "prediction": "positive,1.0,joy"},
-        {"dataset": "meld", "sentiment": None, "emotion": "neutral", "prediction": None},
-    ]
-    for row in rows:
-        parsed = row["prediction"] is not None
-        row.update(predicted_sentiment=1.0 if parsed else None, predicted_emotion="joy" if parsed else None)
-    found = score(rows)
-    assert found["metrics"]["emotion_accuracy"] == found["metrics"]["meld/accuracy"] == 0.5
-    assert found["metrics"]["parse_failures"] == 2
-    assert found["metrics"]["mosi/mae"] is None and "mosi/mae" in found["reasons"]
-    assert found["metrics"]["mosi/acc2_has0"] == 0.5  # an output that is no label is wrong, not 0.0
-    assert "mosi/accuracy" not in found["metrics"] and "meld/mae" not in found["metrics"]
-
-
 def test_data_of_another_extractor_is_refused_at_load(run_settings, prepared):
     config = RunConfig(**{**run_settings, "epochs": 1})
     (path,) = train(config, progress=False)
@@ -233,9 +218,11 @@ def test_data_of_another_extractor_is_refused_at_load(run_settings, prepared):
     specs["default"]["visual"]["fingerprint"] = "other"
     write_json(prepared[1] / "features.json", specs)
     with pytest.raises(ValueError, match="visual features were made by test-visual"):
-        evaluate_checkpoint(path.parent / BEST, [prepared[1]])
+        evaluate_checkpoint(path.parent / BEST, [prepared[1]], path.with_name("again.json"))
     with pytest.raises(ValueError, match="modalities: the model was trained with text, audio, visual, got 'smell'"):
-        evaluate_checkpoint(path.parent / BEST, [prepared[0]], modalities=["smell"])
+        evaluate_checkpoint(
+            path.parent / BEST, [prepared[0]], path.with_name("again.json"), Protocol(modalities=["smell"])
+        )
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path, run_settings, monkeypatch):

@@ -1,0 +1,186 @@
+"""`unimse evaluate`: protocols, missing modalities, decoding, several processes, the same bytes twice."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer.arguments import RunConfig
+from trainer.cli import main
+from trainer.evaluator import Protocol, evaluate_checkpoint
+from trainer.predictions_file import check_predictions, read_predictions
+from trainer.results_file import read_results
+from trainer.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(run_settings):
+    """The folder of a finished run, and its data."""
+    (path,) = train(RunConfig(**{**run_settings, "epochs": 1}), progress=False)
+    return path.parent, run_settings["data"]
+
+
+def evaluate(run, out, **protocol):
+    folder, data = run
+    return [read_results(path) for path in evaluate_checkpoint(folder, data, out, Protocol(**protocol))]
+
+
+def test_all_six_incomplete_sets_of_modalities_in_one_run(run, tmp_path, capsys):
+    folder, data = run
+    out = tmp_path / "results" / "all.json"
+    assert main(["evaluate", str(folder), *data, "--out", str(out), "--missing-modalities"]) == 0
+    printed = capsys.readouterr().out
+    results = [read_results(path) for path in sorted(out.parent.glob("*.json"))]
+    seen = {tuple(one.protocol["modalities"]) for one in results}
+    assert len(results) == 7 and seen == {
+        ("text", "audio", "visual"),
+        *{("text", "audio"), ("text", "visual"), ("audio", "visual"), ("text",), ("audio",), ("visual",)},
+    }
+    assert all(check_predictions(one) == "recomputed" for one in results)
+    assert printed.splitlines()[0].split() == ["T+A+V", "T+A", "T+V", "A+V", "T", "A", "V"]
+    whole, trained = read_results(out), read_results(folder / "results.json")
+    assert whole.content["metrics"] == trained.content["metrics"]
+    assert whole.content["intervals"] == trained.content["intervals"]
+
+
+def test_without_text_no_word_is_read(run, tmp_path, monkeypatch):
+    """Neither the sample's nor its context's; the model sees the end token and what else there is."""
+    import trainer.evaluation as module
+
+    seen = []
+    original = module.DECODERS["greedy"].__call__
+
+    def record(self, model, inputs):
+        seen.append({name: value.clone() for name, value in inputs.items()})
+        return original(self, model, inputs)
+
+    monkeypatch.setattr(module.DECODERS["greedy"], "__call__", record)
+    evaluate(run, tmp_path / "audio.json", modalities=["audio"])
+    assert all(batch["attention_mask"].sum(1).eq(1).all() for batch in seen)
+    assert all("visual_features" not in batch and batch["audio_features_mask"].any() for batch in seen)
+    seen.clear()
+    evaluate(run, tmp_path / "text.json", modalities=["text"])
+    assert all(batch["attention_mask"].sum(1).gt(1).all() and "audio_features" not in batch for batch in seen)
+
+
+def test_the_context_is_what_was_asked_for(run, tmp_path):
+    default = evaluate(run, tmp_path / "default.json")[0]
+    before = evaluate(run, tmp_path / "before.json", context=(1, 0))[0]
+    assert (default.protocol["context_before"], default.protocol["context_after"]) == (2, 2)
+    assert (before.protocol["context_before"], before.protocol["context_after"]) == (1, 0)
+    shares = [[row["label_probability"] for row in read_predictions(one)] for one in (default, before)]
+    assert shares[0] != shares[1]
+
+
+def test_posterior_decoding_is_a_protocol_of_its_own(run, tmp_path):
+    results = evaluate(run, tmp_path / "posterior.json", decoding="posterior")[0]
+    assert results.protocol["decoding"] == "label posterior"
+    assert check_predictions(results) == "recomputed"
+    greedy = evaluate(run, tmp_path / "greedy.json")[0]
+    for row, other in zip(read_predictions(results), read_predictions(greedy), strict=True):
+        emotions = row["emotion_probabilities"]
+        assert sum(emotions.values()) == pytest.approx(1, abs=1e-4)
+        assert sum(row["polarity_probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert row["predicted_emotion"] == max(emotions, key=emotions.get)
+        assert -3 <= row["predicted_sentiment"] <= 3
+        assert 0 < row["label_probability"] <= 1 and 0 < other["label_probability"] <= 1
+        if row["dataset"] == "meld":
+            assert set(emotions) == {"neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"}
+
+
+def test_the_probability_of_a_written_label_is_the_products_of_its_steps(run, tmp_path):
+    """By the logits of the model along the label, renormalised over what the grammar allows at each step."""
+    from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
+    from trainer.data import Collator, load_split
+
+    folder, data = run
+    row = next(row for row in read_predictions(evaluate(run, tmp_path / "a.json")[0]) if row["dataset"] == "meld")
+    processor = UniMSEProcessor.from_pretrained(folder / "checkpoint-best")
+    model = UniMSEForConditionalGeneration.from_pretrained(folder / "checkpoint-best").eval()
+    batch = Collator(processor, with_labels=False)([(0, load_split(data, "test", False)["meld"][0])])
+    batch.pop("sample_index")
+    ids = processor.tokenizer(row["prediction"], return_tensors="pt").input_ids
+    with torch.no_grad():
+        logits = model(**batch, decoder_input_ids=torch.nn.functional.pad(ids[:, :-1], (1, 0), value=0)).logits[0]
+    (constrain,), total = processor.logits_processor("meld"), 0.0
+    for at, token in enumerate(ids[0]):
+        prefix = torch.nn.functional.pad(ids[:, :at], (1, 0), value=0)
+        total += constrain(prefix, logits[at : at + 1]).log_softmax(-1)[0, token].item()
+    assert row["label_probability"] == pytest.approx(math.exp(total), abs=2e-6)
+
+
+def test_the_same_command_gives_the_same_bytes(run, tmp_path):
+    for name in ("a", "b"):
+        evaluate(run, tmp_path / name / "out.json", decoding="posterior", states=True)
+    for suffix in (".parquet", ".states.parquet"):
+        first, second = (tmp_path / name / f"out{suffix}" for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+    contents = [json.loads((tmp_path / name / "out.json").read_text()) for name in ("a", "b")]
+    for content in contents:
+        for changing in ("created", "seconds", "digest"):
+            content.pop(changing)
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
+def test_two_processes_evaluate_each_sample_once(run, tmp_path):
+    folder, data = run
+    out = tmp_path / "two.json"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    command += ["trainer.cli", "evaluate", str(folder), *data, "--out", str(out), "--batch-size", "3", "--states"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count(str(out)) == 1
+    one, two = evaluate(run, tmp_path / "one.json", batch_size=3, states=True)[0], read_results(out)
+    assert read_predictions(two) == read_predictions(one)
+    assert two.content["metrics"] == one.content["metrics"]
+    environment["ACCELERATE_USE_CPU"] = "false"
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if not torch.cuda.is_available():
+        assert done.returncode == 1 and "expected 2 processes" in done.stderr
+
+
+def test_a_model_of_the_hub_is_named_with_its_revision(run, tmp_path, monkeypatch):
+    """The digest of the weights is that of the same checkpoint on the disk."""
+    from trainer import evaluation
+
+    folder, _ = run
+    snapshot = tmp_path / "snapshots" / "0123456789abcdef"
+    snapshot.parent.mkdir()
+    snapshot.symlink_to(folder / "checkpoint-best")
+    monkeypatch.setattr(evaluation, "snapshot_download", lambda repo, allow_patterns: str(snapshot))
+    found = evaluation.describe_checkpoint("owner/model")
+    assert found == {
+        "weights": evaluation.describe_checkpoint(folder / "checkpoint-best")["weights"],
+        **{"repo": "owner/model", "revision": "0123456789abcdef"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--modalities", "smell"], "modalities: the model was trained with text, audio, visual, got 'smell'"),
+        (["--modalities", ","], "modalities: the model was trained with text, audio, visual, got ''"),
+        (["--split", "train", "--modalities", "text,text"], "modalities: expected each once, got text, text"),
+    ],
+)
+def test_a_wrong_protocol_is_one_line(run, tmp_path, option, message, capsys):
+    folder, data = run
+    assert main(["evaluate", str(folder), *data, "--out", str(tmp_path / "out.json"), *option]) == 1
+    assert capsys.readouterr().err.strip().endswith(message)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_wrong_context_is_refused_by_the_parser(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "model", "data", "--out", "x.json", "--context", "two"])
+    assert "expected BEFORE/AFTER such as 2/0, got 'two'" in capsys.readouterr().err
