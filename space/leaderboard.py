@@ -144,6 +144,7 @@ def build_app(repos: str, folder: Path):
                 placeholder="owner/name, owner/name@revision",
                 max_lines=3,
                 scale=1,
+                min_width=300,
                 elem_id="repos",
             )
             button = gr.Button("Load", variant="primary", scale=0, min_width=110, elem_id="load")

@@ -95,7 +95,7 @@ def browser():
 def watched(browser):
     """The page, and what went wrong in it: errors of the console, and requests to anywhere else."""
     page, wrong = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(90_000)
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     local = re.compile(r"(https?|wss?)://127\.0\.0\.1|data:|blob:")
