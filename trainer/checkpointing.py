@@ -17,13 +17,16 @@ runs/<run>/seed-<seed>/
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -44,6 +47,7 @@ _FREE = {
     *("seeds", "overwrite", "resume", "keep_last", "save_every", "log_every", "data_workers", "output_dir"),
     *("push_to_hub", "trackers"),
 }
+_ABSOLUTE = re.compile(r"""(?<![\w.~:/-])/[^\s,\[\]{}"'=]+""")  # alone, behind `--name=`, or in a list
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "numpy")
 
 
@@ -121,6 +125,19 @@ def changed_fields(folder: Path, config: RunConfig) -> list[str]:
     return sorted(name for name in {*before, *now} - _FREE if before.get(name) != now.get(name))
 
 
+def settings_digest(config: RunConfig, facts: dict) -> str:
+    """8 digits of the SHA-256 over all that makes a training but its seed: runs that share a name are told apart by it.
+
+    Args:
+        facts: what stands for the data, which lie elsewhere on other machines.
+    """
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in {*_FREE, "data", "run"}}
+    for name in ("backbone", "tokenizer"):
+        fields[name] = fields[name] and Path(fields[name]).name
+    text = json.dumps([fields, facts], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
+
+
 def _resumable(folder: Path, config: RunConfig) -> Path | None:
     """The newest whole state of an earlier run of the same configuration."""
     if config.overwrite or config.resume == "never" or not (folder / "config.yaml").is_file():
@@ -174,10 +191,26 @@ def _as_yaml(config: RunConfig) -> str:
 def environment() -> dict:
     """Command, commit of the code (`None` outside a checkout) and package versions."""
     return {
-        "command": " ".join(sys.argv),
+        "command": command_line(sys.argv, Path.cwd()),
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def command_line(words: Sequence[str], here: Path) -> str:
+    """A command as others may read it: quoted for a shell, and without the places of one machine.
+
+    Absolute paths below `here` become relative, of others the last two parts are kept.
+    """
+    program = Path(words[0])
+    started = ["python", "-m", f"trainer.{program.stem}"] if program.suffix == ".py" else [program.name]
+    return shlex.join(
+        [*started, *(_ABSOLUTE.sub(lambda found: _shortened(Path(found[0]), here), word) for word in words[1:])]
+    )
+
+
+def _shortened(path: Path, here: Path) -> str:
+    return str(path.relative_to(here)) if path.is_relative_to(here) else "/".join(path.parts[1:][-2:])
 
 
 @cache

@@ -230,29 +230,36 @@ def evaluate(options) -> None:
 
 
 def _print_evaluations(paths: list[Path]) -> None:
-    """A line a metric, a column an evaluation, headed by what the model saw; with intervals where there is one only."""
+    """The protocol, then a line a metric, a column an evaluation; with intervals where there is one only."""
+    from trainer.leaderboard_format import describe_protocol, modality_letters
     from trainer.results_file import read_results
 
     results = [read_results(path) for path in paths]
-    intervals = results[0].content["intervals"] if len(results) == 1 else {}
-    if len(results) > 1:
-        print(f"{'':28} " + " ".join(f"{_letters(one.protocol['modalities']):>8}" for one in results))
+    shared = {name: value for name, value in results[0].protocol.items() if name != "modalities"}
+    print(f"Protocol: {describe_protocol(shared)}")
+    scored = (
+        f"{name} {part['rows']} rows ({part['fingerprint']})" for name, part in results[0].content["data"].items()
+    )
+    print(f"Scored: {', '.join(scored)}")
+    print(f"{'':28} " + " ".join(f"{modality_letters(one.protocol['modalities']):>8}" for one in results))
     for name in results[0].content["metrics"]:
-        values = " ".join(f"{_shown(one.content['metrics'].get(name)):>8}" for one in results)
-        interval = intervals.get(name)
-        print(f"{name:28} {values}" + (f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""))
+        print(_metric_line(name, results))
     for name, reason in results[0].content["reasons"].items():
         print(f"  {name}: {reason}")
     for path in paths:
         print(path)
 
 
-def _letters(modalities: list[str]) -> str:
-    return "+".join(name[0].upper() for name in modalities)
+def _metric_line(name: str, results: list) -> str:
+    from trainer.leaderboard_format import MISSING, format_interval, format_value
+    from trainer.metric_names import METRICS, Metric
 
-
-def _shown(value) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    key = name.split("/")[-1]
+    metric = METRICS.get(key, Metric(key, key, "number"))
+    values = (one.content["metrics"].get(name) for one in results)
+    cells = " ".join(f"{MISSING if value is None else format_value(metric, value):>8}" for value in values)
+    interval = results[0].content["intervals"].get(name) if len(results) == 1 else None
+    return f"{name:28} {cells}" + (f"  {format_interval(metric, interval)}" if interval else "")
 
 
 def leaderboard(options) -> None:

@@ -113,6 +113,8 @@ def describe_results(
         "sequence_summary": model.config.sequence_summary,
         "parameters": parameter_count(model),
     }
+    if "settings" in (getattr(model.config, "training", None) or {}):
+        model_facts["settings"] = model.config.training["settings"]
     if hasattr(model, "peft_config"):
         model_facts["peft"] = str(model.peft_config["default"].peft_type.value).lower()
     return {

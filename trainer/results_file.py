@@ -142,17 +142,25 @@ def read_results(path: str | Path) -> Results:
 
 
 def read_all_results(paths: Sequence[str | Path]) -> list[Results]:
-    """Read several files. Each evaluation may come once, else a number would count twice in a mean over seeds."""
-    results, seen = [read_results(path) for path in paths], {}
-    for one in results:
+    """Read several files. A training scored twice under one protocol counts once, else it would in a mean over seeds.
+
+    Of equal ones that with its predictions beside it is kept.
+
+    Raises:
+        ValueError: on a wrong file, or one run and seed with two sets of numbers.
+    """
+    kept: dict[str, Results] = {}
+    for one in map(read_results, paths):
         key = json.dumps([one.group, one.content["model"], one.seed, one.protocol, one.content["data"]], sort_keys=True)
-        if key in seen:
+        first = kept.setdefault(key, one)
+        if first.content["metrics"] != one.content["metrics"]:
             raise ValueError(
-                f"{one.path}: seed: expected another seed, protocol or data than in {seen[key]}; "
-                f"run {one.group!r} with seed {one.seed} may come once"
+                f"{one.path}: expected the numbers of {first.path}, which is the same run {one.group!r}, seed "
+                f"{one.seed}, protocol and data; got others. Give each run a name of its own"
             )
-        seen[key] = one.path
-    return results
+        if first.beside("predictions") is None and one.beside("predictions") is not None:
+            kept[key] = one
+    return list(kept.values())
 
 
 def _check_digest(content: dict) -> None:

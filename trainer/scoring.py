@@ -6,10 +6,12 @@ The one place where numbers are made: training, `unimse evaluate`, and whoever m
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 METRICS_FOLDER = Path(__file__).parent / "metrics"
 # Percentile bootstrap over samples. Utterances of one dialogue are not independent: read intervals as a lower bound.
 BOOTSTRAP = {"resamples": 1000, "confidence_level": 0.95, "seed": 0}
+_ONE_AT_A_TIME = Lock()  # a loaded module keeps its batch in itself, and a server scores for several readers
 _DETAILS = ("per_class", "confusion", "intervals", "reasons", "samples", "parse_failures", "out_of_set")
 
 
@@ -45,7 +47,8 @@ def score(rows: Sequence[Mapping], emotion_sets: Mapping[str, Sequence[str]], bo
 
 def _score_sentiment(prefix: str, rows: Sequence[Mapping], settings: dict, found: dict) -> None:
     if rows:
-        scores = _metric("msa_regression").compute(
+        scores = _compute(
+            "msa_regression",
             predictions=[row["predicted_sentiment"] for row in rows],
             references=[row["sentiment"] for row in rows],
             **settings,
@@ -54,7 +57,8 @@ def _score_sentiment(prefix: str, rows: Sequence[Mapping], settings: dict, found
 
 
 def _score_emotion(rows: Sequence[Mapping], labels: Sequence[str], settings: dict) -> dict:
-    return _metric("erc_classification").compute(
+    return _compute(
+        "erc_classification",
         predictions=[row["predicted_emotion"] for row in rows],
         references=[row["emotion"] for row in rows],
         labels=list(labels),
@@ -81,8 +85,13 @@ def _add(prefix: str, scores: dict, found: dict) -> None:
         found["reasons"][name] = reason
 
 
+def _compute(name: str, **inputs) -> dict:
+    with _ONE_AT_A_TIME:
+        return _metric(name).compute(**inputs)
+
+
 @cache
 def _metric(name: str):
     import evaluate
 
-    return evaluate.load(str(METRICS_FOLDER / name))
+    return evaluate.load(str(METRICS_FOLDER / name), keep_in_memory=True)

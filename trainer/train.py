@@ -30,6 +30,7 @@ from trainer.checkpointing import (
     open_run_folder,
     run_folder,
     save_checkpoint,
+    settings_digest,
 )
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
 from trainer.evaluation import describe_checkpoint, describe_data, describe_results, predict
@@ -137,13 +138,10 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
     samples = Indexed(data.train)
     processor = build_processor(config, samples, data.specs)
     model = build_model(config, processor)
-    model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config)}
-    facts = {
-        "seed": seed,
-        "processes": accelerator.num_processes,
-        "training_data": describe_data(data.train),
-        "validation_data": describe_data(data.validation),
-    }
+    used = {"training_data": describe_data(data.train), "validation_data": describe_data(data.validation)}
+    digest = settings_digest(config, used)
+    model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config), "settings": digest}
+    facts = {"seed": seed, "processes": accelerator.num_processes, **used}
     state = open_run_folder(folder, config, {**environment(), **facts}, accelerator)
     if config.peft is not None and accelerator.is_main_process and not (folder / BASE).exists():
         save_checkpoint(folder / BASE, model, processor)

@@ -142,12 +142,14 @@ def test_an_edited_number_is_refused(tmp_path):
         read_results(path)
 
 
-def test_the_same_run_and_seed_twice_is_refused(tmp_path):
+def test_a_run_scored_twice_counts_once_and_with_other_numbers_is_refused(tmp_path):
     first = write_results(tmp_path / "a")
-    second = write_results(tmp_path / "b")
-    with pytest.raises(
-        ValueError, match="seed: expected another seed, protocol or data than in .*run 'full' with seed 1"
-    ):
-        read_all_results([first, second])
+    second = write_results(tmp_path / "b", predictions=True)
+    assert [one.path for one in read_all_results([first, second])] == [second]  # the one that can be checked
+    content = json.loads(first.read_text())
+    content["metrics"]["mosi/mae"] += 0.01
+    other = write(tmp_path, content, "other.json")
+    with pytest.raises(ValueError, match="other.json: expected the numbers of .*the same run 'full', seed 1, protocol"):
+        read_all_results([second, other])
     other_protocol = write_results(tmp_path / "c", modalities=("text",))
     assert len(read_all_results([first, other_protocol])) == 2

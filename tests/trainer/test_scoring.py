@@ -1,6 +1,7 @@
 """Prediction rows -> metrics: gold fields only, nothing guessed, and the same numbers again from the Parquet."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from results_files import BOOTSTRAP, MELD, make_rows, write_results
@@ -92,3 +93,12 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     other.with_suffix(".parquet").replace(path.with_suffix(".parquet"))
     with pytest.raises(ValueError, match="full-seed1.parquet: expected the predictions written with full-seed1.json"):
         check_predictions(read_results(path))
+
+
+def test_several_threads_score_at_once():
+    """As a server does for its readers."""
+    rows = make_rows()
+    expected = score(rows, {"meld": MELD}, BOOTSTRAP)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: score(rows, {"meld": MELD}, BOOTSTRAP), range(12)))
+    assert all(one == expected for one in found)
