@@ -36,6 +36,7 @@ BENCHMARKS = ("mosi", "mosei", "meld", "iemocap")
 SPLITS = ("train", "validation", "test")
 MODALITIES = ("text", "audio", "visual")
 FEATURE_COLUMNS = tuple(f"{modality}_features" for modality in MODALITIES)
+_RESERVED_NAMES = ("overall", "leaderboard")  # tables of results have them
 _STRINGS = (
     *("id", "dataset", "split", "dialogue_id", "speaker", "text"),
     *("emotion", "polarity", "label_emotion", "label_donor"),
@@ -156,8 +157,10 @@ def _check_identity(example: Mapping[str, Any]) -> None:
 
 def check_dataset_name(name: str) -> None:
     """Raise a `ValueError` unless `name` can name a dataset: it becomes part of ids, metric keys and file names."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise ValueError(f"dataset: expected a name of letters, digits, '_', '-' and '.', got {name!r}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(f"dataset: expected a name of at most 64 letters, digits, '_', '-' and '.', got {name!r}")
+    if name in _RESERVED_NAMES:
+        raise ValueError(f"dataset: expected another name than {', '.join(_RESERVED_NAMES)}, got {name!r}")
 
 
 def _check_encodable(name: str, text: str) -> None:

@@ -157,7 +157,7 @@ def label_posterior(model, trie: LabelTrie, rows_per_pass: int = 640, **inputs) 
         `log_probabilities` `(B, L)` in the order of `trie.labels`.
 
     Raises:
-        ValueError: no rows at all.
+        ValueError: `rows_per_pass` below 1.
     """
     if rows_per_pass < 1:
         raise ValueError(f"rows_per_pass: expected a whole number >= 1, got {rows_per_pass}")

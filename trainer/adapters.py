@@ -76,10 +76,25 @@ def load_model(checkpoint: str | Path) -> nn.Module:
         return UniMSEForConditionalGeneration.from_pretrained(checkpoint)
     from peft import AutoPeftModelForSeq2SeqLM, PeftModel
 
-    beside = Path(checkpoint).parent / BASE
-    if beside.is_dir() and (beside.parent / "environment.json").is_file():  # a run folder
+    if beside := _base_beside(checkpoint):
         return PeftModel.from_pretrained(UniMSEForConditionalGeneration.from_pretrained(beside), checkpoint)
     return AutoPeftModelForSeq2SeqLM.from_pretrained(str(checkpoint))
+
+
+def base_of(adapter: str | Path) -> tuple[str, str | None]:
+    """Folder or Hub name of the model that an adapter stands on, and its revision on the Hub."""
+    if beside := _base_beside(adapter):
+        return str(beside), None
+    from peft import PeftConfig
+
+    settings = PeftConfig.from_pretrained(str(adapter))
+    return settings.base_model_name_or_path, settings.revision
+
+
+def _base_beside(checkpoint: str | Path) -> Path | None:
+    """The base in the adapter's own run folder."""
+    beside = Path(checkpoint).parent / BASE
+    return beside if beside.is_dir() and (beside.parent / "environment.json").is_file() else None
 
 
 def is_adapter(checkpoint: str | Path) -> bool:

@@ -135,6 +135,7 @@ def _add_model_commands(commands):
     )
     evaluate.add_argument("--states", action="store_true", help="keep text states around fusion, for the t-SNE picture")
     evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
 
     board = commands.add(
         "leaderboard",

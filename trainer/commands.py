@@ -224,7 +224,7 @@ def evaluate(options) -> None:
         states=options.states,
         batch_size=options.batch_size,
     )
-    paths = evaluate_checkpoint(options.model, options.data, options.out, protocol)
+    paths = evaluate_checkpoint(options.model, options.data, options.out, protocol, options.overwrite)
     if not is_helper():
         _print_evaluations(paths)
 

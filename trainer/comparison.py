@@ -1,10 +1,11 @@
 """Two evaluations of the same samples: by how much they differ, how surely, in which classes and in which samples.
 
 Everything is paired by sample id, and made from the predictions beside the results files, whose own numbers are made
-again first. The conventions are trainer/metrics'; the tests are in significance.py.
+again first. The values of A and B are the files'; differences under resampling, and values of a class of gold, come
+from resampled_scores.py, which tests hold to the conventions of trainer/metrics. The tests are in significance.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,11 @@ from trainer.resampled_scores import (
     total_sums,
 )
 from trainer.results_file import Results, read_results
-from trainer.significance import bootstrap_p_value, holm, mcnemar_p_value
+from trainer.scoring import BOOTSTRAP
+from trainer.significance import FEWEST, bootstrap_p_value, holm, mcnemar_p_value
 
 SCHEMA_VERSION = 1
-CONFIDENCE_LEVEL = 0.95
+CONFIDENCE_LEVEL = BOOTSTRAP["confidence_level"]
 LARGEST_CHANGES = 20
 SENTIMENT, EMOTION = "sentiment", "emotion"
 LOST, GAINED = "A right, B wrong", "A wrong, B right"
@@ -66,10 +68,10 @@ def compare(a: str | Path, b: str | Path, resamples: int = 10_000, seed: int = 0
 
     Returns:
         The comparison; its `content` has `schema_version`, `a` and `b` (file, digest, run, seed, model, weights),
-        `settings`, `protocol_differences` (field -> [A's, B's]), `only_a`, `only_b` (benchmarks), `samples` (how many
-        were compared), `parse_failures` ([A's, B's] among them) and `benchmarks`: name -> `metrics` (name -> `a`, `b`,
-        `difference` B - A, `interval`, `p`, `p_holm`, `mcnemar`, `reason` why a value is null), `classes`, `flipped`
-        (counts) and `error_changes`. Nothing is rounded.
+        `settings`, `protocol_differences` (field -> [A's, B's]), `data_differences` (benchmark -> fingerprints),
+        `only_a`, `only_b` (benchmarks), `samples` (how many were compared), `parse_failures` ([A's, B's] among them)
+        and `benchmarks`: name -> `metrics` (name -> `a`, `b`, `difference` B - A, `interval`, `p`, `p_holm`, `mcnemar`,
+        `reason` why a value is null), `classes`, `flipped` (counts) and `error_changes`. Nothing is rounded.
 
     Raises:
         FileNotFoundError: no such file.
@@ -97,6 +99,7 @@ def compare(a: str | Path, b: str | Path, resamples: int = 10_000, seed: int = 0
         **_describe_sides(results),
         "settings": settings,
         "protocol_differences": _protocol_differences(results),
+        "data_differences": _data_differences(pairs, results),
         "only_a": only[0],
         "only_b": only[1],
         "samples": len(samples),
@@ -110,11 +113,14 @@ def compare(a: str | Path, b: str | Path, resamples: int = 10_000, seed: int = 0
 
 
 def _read(path: Path) -> Results:
+    if seeds := sorted(map(str, path.glob("seed-*"))):
+        raise ValueError(f"{path}: expected one evaluation, or the run folder of one seed, such as {seeds[0]}")
     results = read_results(path / "results.json" if path.is_dir() else path)
     if check_predictions(results) == ABSENT:
         raise ValueError(
-            f"{results.path}: expected its predictions beside it, since samples are compared one by one; there are "
-            "none. Keep the Parquet file with the results file, or evaluate the model again"
+            f"{results.path}: expected its predictions beside it, since samples are compared one by one; there is no "
+            f"{(results.content['predictions'] or {'file': 'such file'})['file']}. Keep it with the results file, or "
+            "evaluate the model again"
         )
     return results
 
@@ -130,17 +136,11 @@ def _pair(results: tuple[Results, Results]) -> dict[str, list[tuple[dict, dict]]
         )
     rows = [read_predictions(one) for one in results]
     for name in shared:
-        _check_same_data(name, results)
+        _check_same_labels(name, results)
     return {name: _pair_rows(name, results, rows) for name in shared}
 
 
-def _check_same_data(name: str, results: tuple[Results, Results]) -> None:
-    a, b = (one.data(name) for one in results)
-    if a["fingerprint"] != b["fingerprint"]:
-        raise ValueError(
-            f"{results[1].path}: {name}: expected the data of {results[0].path}, fingerprint {a['fingerprint']} "
-            f"({a['split']}), got {b['fingerprint']} ({b['split']}); evaluate both models on the same prepared data"
-        )
+def _check_same_labels(name: str, results: tuple[Results, Results]) -> None:
     labels = [one.content["confusion"].get(name, {}).get("labels") for one in results]
     if labels[0] != labels[1]:
         raise ValueError(
@@ -230,21 +230,25 @@ def _values(name: str, key: str, results: tuple[Results, Results]) -> tuple[list
 
 
 def _compare_metric(task: _Task, key: str, values: Sequence[float | None], reason: str | None) -> dict:
-    found = _difference(values, task.differences[key], reason)
-    resampled = None if found["interval"] is None else task.differences[key]
-    found["p"] = None if resampled is None else bootstrap_p_value(found["difference"], resampled)
+    found = _difference(values, task.differences[key], len(task.pairs), reason)
+    tested = found["interval"] is not None and len(task.pairs) >= FEWEST
+    found["p"] = bootstrap_p_value(found["difference"], task.differences[key]) if tested else None
+    if found["interval"] is not None and not tested:
+        found["reason"] = f"no p of the bootstrap for {len(task.pairs)} samples; expected at least {FEWEST}"
     found["p_holm"] = None
     found["mcnemar"] = _mcnemar(*(columns[key] for columns in task.columns)) if key in task.columns[0] else None
     return found
 
 
-def _difference(values: Sequence[float | None], resampled: np.ndarray, reason: str | None) -> dict:
+def _difference(values: Sequence[float | None], resampled: np.ndarray, samples: int, reason: str | None) -> dict:
     """`a`, `b`, `difference`, `interval` (percentiles of the resampled differences) and `reason` why one is null."""
     a, b = values
     found = {"a": a, "b": b, "difference": None, "interval": None, "reason": reason}
     if a is None or b is None:
         return found
     found["difference"] = b - a
+    if samples < 2:
+        return found | {"reason": "fewer than two samples"}
     undefined = int(np.isnan(resampled).sum())
     if undefined:
         return found | {"reason": f"undefined in {undefined} of {len(resampled)} resamples"}
@@ -288,7 +292,7 @@ def _compare_classes(name: str, task: _Task, results: tuple[Results, Results]) -
         values = [scores["f1"], b[label]["f1"]]
         sides = [side for side, value in zip("AB", values, strict=True) if value is None]
         reason = f"{' and '.join(sides)}: neither gold nor predicted" if sides else None
-        difference = _difference(values, task.differences[f"f1/{label}"], reason)
+        difference = _difference(values, task.differences[f"f1/{label}"], len(task.pairs), reason)
         found.append({"class": label, "metric": "f1", "support": scores["support"], **difference})
     return found
 
@@ -303,7 +307,7 @@ def _compare_polarities(task: _Task) -> list[dict]:
             key = f"{metric}/{polarity}"
             values = [None if np.isnan(scores[key]) else scores[key] for scores in (a, b)]
             reason = "an output that is no label" if support else "no samples"
-            difference = _difference(values, task.differences[key], reason if None in values else None)
+            difference = _difference(values, task.differences[key], support, reason if None in values else None)
             found.append({"class": polarity, "metric": metric, "support": support, **difference})
     return found
 
@@ -319,7 +323,10 @@ def _flips(task: _Task) -> list[dict]:
 
 
 def _sample(kind: str, pair: tuple[dict, dict]) -> dict:
-    return {"id": pair[0]["id"], "gold": pair[0][kind], "a": pair[0]["prediction"], "b": pair[1]["prediction"]}
+    """What was scored of both, and the labels as they were written: by the posterior these may be others."""
+    scored = {side: row[f"predicted_{kind}"] for side, row in zip("ab", pair, strict=True)}
+    written = {f"{side}_label": row["prediction"] for side, row in zip("ab", pair, strict=True)}
+    return {"id": pair[0]["id"], "gold": pair[0][kind], **scored, **written}
 
 
 def _error_changes(task: _Task) -> list[dict]:
@@ -346,6 +353,12 @@ def _describe_sides(results: tuple[Results, Results]) -> dict:
         }
         for side, one in zip("ab", results, strict=True)
     }
+
+
+def _data_differences(names: Iterable[str], results: tuple[Results, Results]) -> dict[str, list[str]]:
+    """Benchmarks whose prepared files differ, in labels for training or in features: samples and gold are the same."""
+    prints = {name: [one.data(name)["fingerprint"] for one in results] for name in names}
+    return {name: pair for name, pair in prints.items() if pair[0] != pair[1]}
 
 
 def _protocol_differences(results: tuple[Results, Results]) -> dict[str, list]:

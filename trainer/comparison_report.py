@@ -19,7 +19,7 @@ _HEADER = ("metric", "A", "B", "B - A", _INTERVAL, "p", "p Holm", "better")
 _MCNEMAR_HEADER = ("only A right", "only B right", "McNemar p", "p Holm")
 _CLASS_HEADER = ("class", "support", "metric", "A", "B", "B - A", _INTERVAL)
 _RIGHT = {SENTIMENT: "class of Acc-7", EMOTION: "emotion"}
-_FLIPPED_COLUMNS = ("benchmark", "gold_field", "change", "id", "gold", "a", "b")
+_FLIPPED_COLUMNS = ("benchmark", "gold_field", "change", "id", "gold", "a", "b", "a_label", "b_label")
 _CLASS_METRICS = {"f1": Metric("f1", "F1", "percent"), "mae": METRICS["mae"], "acc7": METRICS["acc7"]}
 
 
@@ -66,7 +66,7 @@ def _list(lines: Iterable[str]) -> list[str]:
 
 
 def render_flipped(flipped: Sequence[dict]) -> str:
-    """CSV of all samples that flipped: benchmark, gold_field, change, id, gold, and the labels a, b (empty: none)."""
+    """CSV of all samples that flipped: gold, what was scored of A and B, and the labels they wrote (empty: none)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _FLIPPED_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -115,6 +115,8 @@ def _warnings(content: dict) -> Iterator[str]:
             else "the differences are those of model and protocol together"
         )
         yield f"the protocols differ in {shown}; {meaning}."
+    for name, (a, b) in content["data_differences"].items():
+        yield f"the prepared files of {name} differ (A {a}, B {b}): same samples and gold, other labels or features."
     only = [f"{', '.join(content[f'only_{side}'])} only in {side.upper()}" for side in "ab" if content[f"only_{side}"]]
     if only:
         yield f"{'; '.join(only)}: not compared, and neither are the metrics over all benchmarks."
@@ -290,5 +292,12 @@ def _flip_tables(flipped: Sequence[dict]) -> list[str]:
 
 
 def _sample_cells(row: dict) -> list[str]:
-    gold = f"{row['gold']:.4g}" if isinstance(row["gold"], float) else row["gold"]
-    return [f"`{row['id']}`", gold, *("no label" if row[side] is None else row[side] for side in "ab")]
+    return [f"`{row['id']}`", _scored(row["gold"]), *(_answer(row[side], row[f"{side}_label"]) for side in "ab")]
+
+
+def _answer(scored: float | str | None, label: str | None) -> str:
+    return "no label" if scored is None else f"{_scored(scored)} ({label})"
+
+
+def _scored(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else value

@@ -46,7 +46,7 @@ class GreedyDecoder:
         return {"ids": ids, "log_probability": steps.masked_fill(behind, 0.0).sum(1)}
 
     def answers(self, tensors: dict[str, torch.Tensor]) -> list[dict]:
-        """The fields of a prediction row that the model gives, for each sample."""
+        """The fields of a prediction row that the model gives, for each sample; probability NaN for a broken model."""
         labels = self.processor.batch_decode_labels(tensors["ids"])
         probabilities = tensors["log_probability"].double().exp().tolist()
         return [_answer(label, share) for label, share in zip(labels, probabilities, strict=True)]

@@ -97,7 +97,7 @@ def _evaluate(full: Path, text_only: Path, folders: list[Path], out: Path) -> li
     from trainer.evaluator import Protocol, evaluate_checkpoint
 
     protocol = Protocol(missing_modalities=True, states=True)
-    evaluated = evaluate_checkpoint(full.parent, folders, out / "results" / "full.json", protocol)
+    evaluated = evaluate_checkpoint(full.parent, folders, out / "results" / "full.json", protocol, overwrite=True)
     comparison = compare(text_only, evaluated[0])
     write_comparison(comparison, out / "comparison")
     print(f"A: text only, B: all modalities. {render_verdict(comparison)}")

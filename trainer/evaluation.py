@@ -3,7 +3,8 @@
 Only gold fields are scored; a prediction that is no label is counted, never guessed.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.publish import content_digest
 from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
-from trainer.adapters import parameter_count
+from trainer.adapters import base_of, is_adapter, parameter_count
 from trainer.data import Collator, Indexed, UtteranceDataset
 from trainer.decoders import DECODERS
 from trainer.results_checks import SCHEMA_VERSION
@@ -54,7 +55,8 @@ def predict(
         also `text_states` `(2, d_model)`, before and after fusion (`trainer.text_states.TextStates`).
 
     Raises:
-        ValueError: states of a model without fusion in its encoder.
+        ValueError: states of a model without fusion in its encoder, or a posterior of a sharded model.
+        FloatingPointError: the model gives numbers that are none; names the first sample.
     """
     was_training = model.training
     sides = [name for name in modalities if name != "text"]
@@ -76,8 +78,19 @@ def predict(
             index, found = accelerator.gather_for_metrics((index, found))
             answers.update(zip(index.tolist(), _answers(decoder, found), strict=True))
         rows += [{key: row[key] for key in _GOLD} | answers[index] for index, row in enumerate(samples.rows)]
+        _check_finite(rows[-len(samples) :])
     model.train(was_training)
     return rows
+
+
+def _check_finite(rows: Sequence[dict]) -> None:
+    """A broken model still writes labels, since decoding cannot leave the grammar."""
+    for row in rows:
+        for name in ("label_probability", "predicted_sentiment"):
+            if row[name] is not None and not math.isfinite(row[name]):
+                raise FloatingPointError(
+                    f"{row['id']}: {name} is {row[name]}; weights or features hold NaN or infinity"
+                )
 
 
 def _pair(states: TextStates) -> torch.Tensor:
@@ -126,17 +139,50 @@ def describe_results(
         **facts,
         "protocol": protocol,
         "data": data,
-        **score(rows, BENCHMARK_EMOTIONS, BOOTSTRAP if intervals else None),
+        **score(rows, emotion_sets(data, model.config.emotions), BOOTSTRAP if intervals else None),
     }
 
 
 def describe_checkpoint(checkpoint: str | Path) -> dict:
-    """`weights`, 12 digits of the SHA-256 over the weight files, and the Hub `repo` and `revision` they came from."""
+    """`weights`, 12 digits of the SHA-256 over the weight files, and the Hub `repo` and `revision` they came from.
+
+    Of an adapter the weights are those of its base and its own.
+    """
     folder, repo, revision = Path(checkpoint), None, None
     if not folder.is_dir():
         folder = Path(snapshot_download(str(checkpoint), allow_patterns=["*.safetensors"]))
         repo, revision = str(checkpoint), folder.name
-    return {"weights": content_digest(sorted(folder.glob("*.safetensors"))), "repo": repo, "revision": revision}
+    parts = [folder] if not is_adapter(checkpoint) else [_base_folder(checkpoint), folder]
+    files = [path for part in parts for path in sorted(part.glob("*.safetensors"))]
+    if len({path.parent for path in files}) < len(parts):
+        raise FileNotFoundError(f"{checkpoint}: expected weights as *.safetensors, found none")
+    return {"weights": content_digest(files), "repo": repo, "revision": revision}
+
+
+def _base_folder(adapter: str | Path) -> Path:
+    base, revision = base_of(adapter)
+    folder = Path(base)
+    return (
+        folder
+        if folder.is_dir()
+        else Path(snapshot_download(base, revision=revision, allow_patterns=["*.safetensors"]))
+    )
+
+
+def emotion_sets(names: Iterable[str], emotions: Sequence[str]) -> dict[str, list[str]]:
+    """Dataset name -> the emotions it is scored over: those of the benchmark, else those of the model's grammar."""
+    return {name: list(BENCHMARK_EMOTIONS.get(name, emotions)) for name in names}
+
+
+def check_gold_emotions(datasets: Mapping[str, UtteranceDataset], sets: Mapping[str, Sequence[str]]) -> None:
+    """Raise a `ValueError` that names the first sample whose gold emotion its dataset is not scored over."""
+    for name, dataset in datasets.items():
+        for row in dataset.rows:
+            if row["emotion"] is not None and row["emotion"] not in sets[name]:
+                raise ValueError(
+                    f"{row['id']}: emotion: expected one of {', '.join(sets[name])}, as {name} is scored over, got "
+                    f"{row['emotion']!r}; map it when preparing (--emotion-map), or name it in emotions of the run"
+                )
 
 
 def describe_data(datasets: dict[str, UtteranceDataset]) -> dict:

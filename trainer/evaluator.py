@@ -8,12 +8,21 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from dataset_scripts.hub_names import error_line
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import is_adapter, load_model
 from trainer.checkpointing import BEST, environment
 from trainer.data import UtteranceDataset, feature_specs, load_split
 from trainer.decoders import DECODERS
-from trainer.evaluation import describe_checkpoint, describe_data, describe_results, predict
+from trainer.evaluation import (
+    check_gold_emotions,
+    describe_checkpoint,
+    describe_data,
+    describe_results,
+    emotion_sets,
+    predict,
+)
+from trainer.metric_names import MODALITIES
 from trainer.predictions_file import write_predictions
 from trainer.results_file import write_results
 from trainer.sharding import check_processes, load_models_whole
@@ -44,36 +53,45 @@ class Protocol:
 
 
 def evaluate_checkpoint(
-    checkpoint: str | Path, folders: Sequence[str | Path], out: Path, protocol: Protocol = Protocol()
+    checkpoint: str | Path,
+    folders: Sequence[str | Path],
+    out: Path,
+    protocol: Protocol = Protocol(),
+    overwrite: bool = False,
 ) -> list[Path]:
     """Evaluate a saved model on prepared folders; with several processes each sample is evaluated once.
 
     Args:
         checkpoint: folder, run folder, or Hub name; a whole model or an adapter.
         folders: prepared folders or Hub datasets.
-        out: results file; predictions lie beside it as Parquet. With `missing_modalities` the smaller sets of
-            modalities get files of their own, such as `out.text-audio.json`.
+        out: results file, `*.json`; predictions lie beside it as Parquet. With `missing_modalities` the smaller sets of
+            modalities get files of their own, such as `<out>.text-audio.json`.
+        overwrite: replace results that are there.
 
     Returns:
         The results files, that of all modalities first.
 
     Raises:
-        ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities.
+        ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities,
+            gold emotions that are not scored, `out` of another name.
+        FileExistsError: results are there.
         OSError: no checkpoint there.
     """
+    if out.suffix != ".json" or out.is_dir():
+        raise ValueError(f"{out}: expected the name of a results file, such as {out.with_suffix('')}.json")
     checkpoint = find_checkpoint(checkpoint)
     accelerator = Accelerator()
     check_processes(accelerator)
     load_models_whole()
-    processor = UniMSEProcessor.from_pretrained(checkpoint)
-    model = load_model(checkpoint).to(accelerator.device)
+    processor, model = _load_model(checkpoint)
+    model.to(accelerator.device)
     training = training_of(model, checkpoint)
     conditions = list(_conditions(training["protocol"]["modalities"], protocol))
+    paths = [_beside(out, "" if asked == conditions[0] else f".{'-'.join(asked)}", ".json") for asked in conditions]
     datasets = _load(checkpoint, processor, folders, training["protocol"].get("feature_sets"), protocol)
+    _make_room(paths, overwrite, accelerator)
     facts = {**environment(), "checkpoint": describe_checkpoint(checkpoint), "data": describe_data(datasets)}
-    written = []
-    for modalities in conditions:
-        path = out if modalities == conditions[0] else out.with_suffix(f".{'-'.join(modalities)}.json")
+    for path, modalities in zip(paths, conditions, strict=True):
         began = time.monotonic()
         asked = {"batch_size": protocol.batch_size, "decoding": protocol.decoding}
         states = protocol.states and modalities == conditions[0]
@@ -83,9 +101,36 @@ def evaluate_checkpoint(
             seconds = {"evaluate": round(time.monotonic() - began, 1)}
             shared = {"run": training["run"], "seed": training["seed"], "model": model, "seconds": seconds}
             _write(path, rows, describe_results(rows, protocol=described, **shared, **facts))
-        written.append(path)
     accelerator.wait_for_everyone()
-    return written
+    return paths
+
+
+def _load_model(checkpoint: str | Path):
+    try:
+        return UniMSEProcessor.from_pretrained(checkpoint), load_model(checkpoint)
+    except OSError as error:
+        if Path(checkpoint).is_dir():
+            raise
+        raise OSError(
+            f"{checkpoint}: no such folder, and no model that the Hub gives by this name ({error_line(error)})"
+        ) from error
+
+
+def _beside(out: Path, condition: str, suffix: str) -> Path:
+    """`out` with a condition in its name or with another suffix; names may have dots of their own."""
+    return out.with_name(f"{out.name.removesuffix('.json')}{condition}{suffix}")
+
+
+def _make_room(paths: Sequence[Path], overwrite: bool, accelerator: Accelerator) -> None:
+    """Nothing that was evaluated before is lost unasked, nor stays as results without their predictions."""
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{there[0]}: exists; name another file or pass --overwrite")
+    accelerator.wait_for_everyone()  # every process has looked
+    if accelerator.is_main_process:
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for path in there:
+            path.unlink()
 
 
 def _conditions(trained: Sequence[str], protocol: Protocol) -> Iterator[list[str]]:
@@ -96,7 +141,9 @@ def _conditions(trained: Sequence[str], protocol: Protocol) -> Iterator[list[str
             raise ValueError(f"modalities: the model was trained with {', '.join(trained)}, got {name!r}")
     if not asked or len(set(asked)) < len(asked):
         raise ValueError(f"modalities: expected each once, got {', '.join(asked) or 'none'}")
-    whole = [name for name in trained if name in asked]
+    whole = [name for name in MODALITIES if name in asked]
+    if protocol.missing_modalities and len(whole) == 1:
+        raise ValueError(f"missing_modalities: expected several modalities, got {whole[0]} alone")
     yield whole
     if protocol.missing_modalities:
         for size in range(len(whole) - 1, 0, -1):
@@ -108,7 +155,9 @@ def _load(checkpoint, processor: UniMSEProcessor, folders, sets, protocol: Proto
     processor.feature_extractor.check_specs(feature_specs(folders, sets), str(checkpoint))
     if protocol.context is not None:
         processor.context_before, processor.context_after = protocol.context
-    return load_split(folders, protocol.split, False, processor.context_before, processor.context_after, sets)
+    datasets = load_split(folders, protocol.split, False, processor.context_before, processor.context_after, sets)
+    check_gold_emotions(datasets, emotion_sets(datasets, processor.emotions))
+    return datasets
 
 
 def _describe(trained: dict, processor: UniMSEProcessor, modalities: list[str], protocol: Protocol) -> dict:
@@ -124,11 +173,10 @@ def _describe(trained: dict, processor: UniMSEProcessor, modalities: list[str], 
 
 
 def _write(path: Path, rows: list[dict], content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    predictions, states = path.with_suffix(".parquet"), None
+    predictions, states = _beside(path, "", ".parquet"), None
     write_predictions(predictions, rows)
     if "text_states" in rows[0]:
-        states = path.with_suffix(".states.parquet")
+        states = _beside(path, "", ".states.parquet")
         before, after = zip(*(row["text_states"] for row in rows), strict=True)
         write_states(states, [row["id"] for row in rows], before, after)
     write_results(path, content, predictions, states)

@@ -18,12 +18,12 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 
-from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
+from modeling_unimse import UniMSEProcessor
 from trainer.arguments import RunConfig
 from trainer.batching import EpochBatches
 from trainer.checkpointing import BEST, save_checkpoint, write_json
 from trainer.data import Indexed, UtteranceDataset
-from trainer.evaluation import predict
+from trainer.evaluation import emotion_sets, predict
 from trainer.publishing import Publisher
 from trainer.results_file import write_results
 from trainer.scoring import score
@@ -161,7 +161,7 @@ class Loop:
         config, progress = self.config, self.progress
         seen, size = ["text", *config.modalities], config.eval_batch_size
         rows = predict(bare, self.processor, self.validation, self.accelerator, seen, size, progress=False)
-        metrics = score(rows, BENCHMARK_EMOTIONS)["metrics"]
+        metrics = score(rows, emotion_sets(self.validation, config.emotions))["metrics"]
         value = selection_value(metrics, config)
         is_best = progress.best is None or value > progress.best
         if is_best:

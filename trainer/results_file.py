@@ -110,11 +110,16 @@ def write_results(path: Path, content: dict, predictions: Path | None = None, st
     Args:
         content: all fields but the three that are made here: `predictions`, `states` and `digest`.
         predictions, states: files beside `path`, already written.
+
+    Raises:
+        ValueError: a field that `read_results` would refuse; nothing is written.
     """
     files = {"predictions": predictions, "states": states}
     described = {name: file and {"file": file.name, "sha256": file_digest(file)} for name, file in files.items()}
+    content = seal(content | described)
+    check_content(content)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(seal(content | described), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -126,6 +131,8 @@ def read_results(path: str | Path) -> Results:
         ValueError: when it is not JSON or a field is wrong; one line naming the file and the field.
     """
     path = Path(path)
+    if path.suffix == ".parquet":
+        raise ValueError(f"{path}: expected a results file, got its predictions; name the .json beside it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         check_content(content)

@@ -1,6 +1,6 @@
 """Prediction rows -> metrics, by the `evaluate` modules of trainer/metrics; gold fields only.
 
-The one place where numbers are made: training, `unimse evaluate`, and whoever makes a table again from its predictions.
+What training, `unimse evaluate` and whoever makes a table again from its predictions call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,8 @@ def score(rows: Sequence[Mapping], emotion_sets: Mapping[str, Sequence[str]], bo
     Args:
         rows: `dataset`, `sentiment` and `emotion` (gold or `None`), `prediction`, `predicted_sentiment` and
             `predicted_emotion` (`None` where the output is no label).
-        emotion_sets: dataset -> its emotions, in the order of the confusion matrix; of others the gold ones, sorted.
+        emotion_sets: dataset -> its emotions, in the order of the confusion matrix; of others those that are gold or
+            predicted, sorted.
         bootstrap: `resamples`, `confidence_level` and `seed` of the intervals; `None` = no intervals.
 
     Returns:
@@ -36,8 +37,7 @@ def score(rows: Sequence[Mapping], emotion_sets: Mapping[str, Sequence[str]], bo
         _score_sentiment(f"{name}/", [row for row in members if row["sentiment"] is not None], settings, found)
         with_emotion = [row for row in members if row["emotion"] is not None]
         if with_emotion:
-            labels = emotion_sets.get(name) or sorted({row["emotion"] for row in with_emotion})
-            scores = _score_emotion(with_emotion, labels, settings)
+            scores = _score_emotion(with_emotion, emotion_sets.get(name), settings)
             found["per_class"][name], found["confusion"][name] = scores["per_class"], scores["confusion"]
             _add(f"{name}/", scores, found)
     _score_all_emotions([row for row in rows if row["emotion"] is not None], settings, found)
@@ -56,12 +56,12 @@ def _score_sentiment(prefix: str, rows: Sequence[Mapping], settings: dict, found
         _add(prefix, scores, found)
 
 
-def _score_emotion(rows: Sequence[Mapping], labels: Sequence[str], settings: dict) -> dict:
+def _score_emotion(rows: Sequence[Mapping], labels: Sequence[str] | None, settings: dict) -> dict:
     return _compute(
         "erc_classification",
         predictions=[row["predicted_emotion"] for row in rows],
         references=[row["emotion"] for row in rows],
-        labels=list(labels),
+        labels=labels and list(labels),
         **settings,
     )
 
@@ -69,10 +69,12 @@ def _score_emotion(rows: Sequence[Mapping], labels: Sequence[str], settings: dic
 def _score_all_emotions(rows: Sequence[Mapping], settings: dict, found: dict) -> None:
     """The share of right emotions over all datasets together."""
     if rows:
-        scores = _score_emotion(rows, sorted({row["emotion"] for row in rows}), settings)
+        scores = _score_emotion(rows, None, settings)
         found["metrics"]["emotion_accuracy"] = scores["accuracy"]
         if settings:
             found["intervals"]["emotion_accuracy"] = scores["intervals"]["accuracy"]
+        if "intervals/accuracy" in scores["reasons"]:
+            found["reasons"]["intervals/emotion_accuracy"] = scores["reasons"]["intervals/accuracy"]
 
 
 def _add(prefix: str, scores: dict, found: dict) -> None:

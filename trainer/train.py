@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from dataset_scripts.ranks import is_helper
-from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
+from modeling_unimse import UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
 from trainer.augmentation import Augmentation
@@ -33,7 +33,15 @@ from trainer.checkpointing import (
     settings_digest,
 )
 from trainer.data import Collator, Indexed, UtteranceDataset, feature_specs, label_source, load_split
-from trainer.evaluation import describe_checkpoint, describe_data, describe_results, predict
+from trainer.decoders import GREEDY
+from trainer.evaluation import (
+    check_gold_emotions,
+    describe_checkpoint,
+    describe_data,
+    describe_results,
+    emotion_sets,
+    predict,
+)
 from trainer.fields import nearest
 from trainer.loop import Loop
 from trainer.optimization import build_optimizer
@@ -109,16 +117,17 @@ def _push_final(config: RunConfig, seed: int, folder: Path, publishers: list[Pub
 
 
 def check_data(config: RunConfig, data: RunData):
-    """Refuses, before the first step, emotions outside the label grammar and a metric that the data cannot give."""
+    """Refuses, before the first step, emotions that cannot be written or scored and a metric that no data give."""
     for split in (data.train, data.validation, data.test):
         for name, dataset in split.items():
             unknown = sorted({row["emotion"] for row in dataset.rows} - {None, *config.emotions})
             if unknown:
                 wanted = ", ".join([*config.emotions, *unknown])
                 raise ValueError(f"{name}: emotions {', '.join(unknown)} are not in the grammar; --emotions [{wanted}]")
+        check_gold_emotions(split, emotion_sets(split, config.emotions))
     neutral = {"prediction": "neutral,0.0,neutral", "predicted_sentiment": 0.0, "predicted_emotion": "neutral"}
     rows = [{**row, **neutral} for dataset in data.validation.values() for row in dataset.rows]
-    metrics = score(rows, BENCHMARK_EMOTIONS)["metrics"]
+    metrics = score(rows, emotion_sets(data.validation, config.emotions))["metrics"]
     if config.metric not in metrics:
         near = nearest(config.metric, metrics)
         raise ValueError(f"metric: the validation data give {', '.join(metrics)}; got {config.metric!r}{near}")
@@ -259,7 +268,7 @@ def protocol(config: RunConfig) -> dict:
         "context_after": config.context_after,
         "modalities": ["text", *config.modalities],
         "feature_sets": config.feature_sets,
-        "decoding": "constrained greedy",
+        "decoding": GREEDY,
         "emotions": "per benchmark",
         "split": "test",
         "universal_labels": config.universal_labels,

@@ -44,7 +44,10 @@ def test_all_six_incomplete_sets_of_modalities_in_one_run(run, tmp_path, capsys)
         *{("text", "audio"), ("text", "visual"), ("audio", "visual"), ("text",), ("audio",), ("visual",)},
     }
     assert all(check_predictions(one) == "recomputed" for one in results)
-    assert printed.splitlines()[0].split() == ["T+A+V", "T+A", "T+V", "A+V", "T", "A", "V"]
+    lines = printed.splitlines()
+    assert lines[0].startswith("Protocol: context_after 2; context_before 2; decoding constrained greedy;")
+    assert lines[1].startswith("Scored: mosi 10 rows (")
+    assert lines[2].split() == ["T+A+V", "T+A", "T+V", "A+V", "T", "A", "V"]
     whole, trained = read_results(out), read_results(folder / "results.json")
     assert whole.content["metrics"] == trained.content["metrics"]
     assert whole.content["intervals"] == trained.content["intervals"]
@@ -116,6 +119,42 @@ def test_the_probability_of_a_written_label_is_the_products_of_its_steps(run, tm
     assert row["label_probability"] == pytest.approx(math.exp(total), abs=2e-6)
 
 
+def test_names_with_dots_keep_their_predictions_apart(run, tmp_path):
+    results = [evaluate(run, tmp_path / f"model-{name}.json")[0] for name in ("0.5", "0.6")]
+    assert [check_predictions(one) for one in results] == ["recomputed", "recomputed"]
+    assert (tmp_path / "model-0.5.parquet").is_file()
+
+
+def test_nothing_that_was_evaluated_is_lost_unasked(run, tmp_path, capsys):
+    folder, data = run
+    arguments = ["evaluate", str(folder), *data, "--out", str(folder / "results.json")]
+    before = (folder / "results.json").read_bytes()
+    assert main(arguments) == 1
+    assert "results.json: exists; name another file or pass --overwrite" in capsys.readouterr().err
+    assert (folder / "results.json").read_bytes() == before
+    assert main([*arguments, "--overwrite"]) == 0
+    assert read_results(folder / "results.json").content["seconds"].keys() == {"evaluate"}
+
+
+def test_a_model_whose_weights_are_no_numbers_is_refused(run, tmp_path):
+    """Decoding cannot leave the grammar, so it would write labels all the same."""
+    from safetensors.torch import load_file, save_file
+
+    weights = run[0] / "checkpoint-best" / "model.safetensors"
+    broken = {name: torch.full_like(value, math.nan) for name, value in load_file(weights).items()}
+    save_file(broken, weights, metadata={"format": "pt"})
+    for decoding in ("greedy", "posterior"):
+        with pytest.raises(FloatingPointError, match="mosi/test/0: label_probability is nan; weights or features hold"):
+            evaluate(run, tmp_path / f"{decoding}.json", decoding=decoding)
+
+
+def test_gold_emotions_that_are_not_scored_are_named_before_anything_is_predicted(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.evaluator.predict", None)
+    monkeypatch.setattr("trainer.evaluation.BENCHMARK_EMOTIONS", {"meld": ("joy", "anger")})
+    with pytest.raises(ValueError, match="meld/test/2: emotion: expected one of joy, anger, .* got 'neutral'"):
+        evaluate(run, tmp_path / "out.json")
+
+
 def test_the_same_command_gives_the_same_bytes(run, tmp_path):
     for name in ("a", "b"):
         evaluate(run, tmp_path / name / "out.json", decoding="posterior", states=True)
@@ -169,8 +208,10 @@ def test_a_model_of_the_hub_is_named_with_its_revision(run, tmp_path, monkeypatc
     ("option", "message"),
     [
         (["--modalities", "smell"], "modalities: the model was trained with text, audio, visual, got 'smell'"),
+        (["--modalities", "text", "--missing-modalities"], "expected several modalities, got text alone"),
         (["--modalities", ","], "modalities: the model was trained with text, audio, visual, got ''"),
         (["--split", "train", "--modalities", "text,text"], "modalities: expected each once, got text, text"),
+        (["--out", "results.parquet"], "results.parquet: expected the name of a results file, such as results.json"),
     ],
 )
 def test_a_wrong_protocol_is_one_line(run, tmp_path, option, message, capsys):

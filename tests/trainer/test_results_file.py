@@ -136,9 +136,7 @@ def test_an_edited_number_is_refused(tmp_path):
     content = json.loads(path.read_text())
     content["metrics"]["mosi/mae"] += 0.001
     path.write_text(json.dumps(content))
-    with pytest.raises(
-        ValueError, match=r"run|full-seed1.json: digest: expected \w{12} for this content, got \w{12}; "
-    ):
+    with pytest.raises(ValueError, match=r"full-seed1.json: digest: expected \w{12} for this content, got \w{12}; "):
         read_results(path)
 
 

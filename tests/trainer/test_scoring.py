@@ -8,6 +8,7 @@ from results_files import BOOTSTRAP, MELD, make_rows, write_results
 
 from trainer.predictions_file import check_predictions, read_predictions, write_predictions
 from trainer.results_file import read_results, seal
+from trainer.results_file import write_results as write_results_file
 from trainer.scoring import score
 
 
@@ -65,9 +66,7 @@ def test_probabilities_come_back_as_they_were(tmp_path):
     rows = [first | shares | {"prediction": None, "predicted_emotion": None}, *rest]
     write_predictions(tmp_path / "rows.parquet", rows)
     content = json.loads(path.read_text())
-    from trainer.results_file import write_results as write
-
-    write(path, content, tmp_path / "rows.parquet")
+    write_results_file(path, content, tmp_path / "rows.parquet")
     assert read_predictions(read_results(path)) == rows
 
 
@@ -93,6 +92,26 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     other.with_suffix(".parquet").replace(path.with_suffix(".parquet"))
     with pytest.raises(ValueError, match="full-seed1.parquet: expected the predictions written with full-seed1.json"):
         check_predictions(read_results(path))
+
+
+def test_one_sample_gives_a_file_that_is_read(tmp_path):
+    """Its intervals are null, each with its reason, those over all datasets included."""
+    content = json.loads(write_results(tmp_path).read_text())
+    rows = make_rows(rows=1)
+    for part in content["data"].values():
+        part["rows"] = 1
+    content |= score(rows, {"meld": MELD}, BOOTSTRAP)
+    assert content["intervals"]["emotion_accuracy"] is None
+    write_predictions(tmp_path / "one.parquet", rows)
+    write_results_file(tmp_path / "one.json", content, tmp_path / "one.parquet")
+    assert check_predictions(read_results(tmp_path / "one.json")) == "recomputed"
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    content = json.loads(write_results(tmp_path).read_text()) | {"seed": "1"}
+    with pytest.raises(ValueError, match="seed: expected an integer"):
+        write_results_file(tmp_path / "other.json", content)
+    assert not (tmp_path / "other.json").exists()
 
 
 def test_several_threads_score_at_once():

@@ -25,8 +25,8 @@ Args:
     predictions (list of str or None): predicted emotion; None where the output could not be parsed. A word outside
         `labels` is wrong and counted under `out_of_set`.
     references (list of str): gold emotion; each must be one of `labels`.
-    labels (list of str, optional): the benchmark's label set, in the order of the confusion matrix. Default: the gold
-        labels, sorted.
+    labels (list of str, optional): the benchmark's label set, in the order of the confusion matrix. Default: all
+        that are gold or predicted, sorted, as scikit-learn has it.
     resamples (int): bootstrap resamples for `intervals`; 0 for none.
     confidence_level (float): share of the resampled values inside an interval, in (0, 1).
     seed (int): of the resampling; the same seed gives the same intervals.
@@ -84,7 +84,7 @@ def score_emotions(predictions, references, labels=None, *, resamples=0, confide
     """
     predictions, references = list(predictions), list(references)
     _check_texts(predictions, references)
-    labels = sorted(set(references)) if labels is None else list(labels)
+    labels = sorted({*references, *predictions} - {None}) if labels is None else list(labels)
     _check(predictions, references, labels)
     _check_resampling(resamples, confidence_level, seed)
     counts = {
@@ -133,9 +133,9 @@ def _check(predictions, references, labels) -> None:
 
 def _check_resampling(resamples, confidence_level, seed) -> None:
     for name, value in (("resamples", resamples), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or value < 0:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name}: expected a whole number >= 0, got {value!r}")
-    if not 0 < confidence_level < 1:
+    if not (isinstance(confidence_level, int | float) and 0 < confidence_level < 1):
         raise ValueError(f"confidence_level: expected a number between 0 and 1, got {confidence_level!r}")
 
 

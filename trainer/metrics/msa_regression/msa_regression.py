@@ -9,6 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
+_LARGEST = 1e100  # of a number that is scored, so that no square or sum overflows
 _CELLS = 2**20  # numbers in each array of a chunk of resamples: 8 MiB
 _DESCRIPTION = (
     "MAE, Pearson correlation, Acc-7, Acc-5, and two-class accuracy and weighted F1 in both named conventions "
@@ -99,10 +100,13 @@ def score_sentiment(
 def _as_vector(values, name: str, expected: str) -> tuple[np.ndarray, np.ndarray]:
     """(numbers, NaN for None; which are None). Refuses NaN and infinity, so that only None can mean a failure."""
     missing = np.array([value is None for value in values], dtype=bool)
-    vector = np.asarray(values, dtype=np.float64)
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected a flat list of numbers ({error})") from None
     if vector.ndim != 1:
         raise ValueError(f"{name}: expected a flat list of numbers, got shape {vector.shape}")
-    wrong = np.flatnonzero(~np.isfinite(vector) & ~missing)
+    wrong = np.flatnonzero(~(np.abs(vector) <= _LARGEST) & ~missing)  # so that no sum of them overflows
     if len(wrong):
         raise ValueError(f"{name}[{wrong[0]}]: expected {expected}, got {vector[wrong[0]]}")
     return vector, missing
@@ -113,15 +117,17 @@ def _check(predictions, references, unknown, failure_penalty) -> None:
         raise ValueError(f"expected as many predictions as references, got {len(predictions)} and {len(references)}")
     if unknown.any():
         raise ValueError(f"references[{np.flatnonzero(unknown)[0]}]: expected a finite number, got None")
-    if failure_penalty is not None and not (np.isfinite(failure_penalty) and failure_penalty >= 0):
+    if failure_penalty is not None and not (
+        isinstance(failure_penalty, int | float) and 0 <= failure_penalty <= _LARGEST
+    ):
         raise ValueError(f"failure_penalty: expected a finite number >= 0, got {failure_penalty}")
 
 
 def _check_resampling(resamples, confidence_level, seed) -> None:
     for name, value in (("resamples", resamples), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or value < 0:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name}: expected a whole number >= 0, got {value!r}")
-    if not 0 < confidence_level < 1:
+    if not (isinstance(confidence_level, int | float) and 0 < confidence_level < 1):
         raise ValueError(f"confidence_level: expected a number between 0 and 1, got {confidence_level!r}")
 
 
