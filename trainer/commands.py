@@ -87,11 +87,16 @@ def push(options) -> None:
     elif is_space_folder(folder):
         print(f"{folder} -> {push_space(folder, options.repo, private)}")
     elif is_model_folder(folder):
+        if any(folder.rglob("predictions.parquet")):
+            print(f"{folder}: with predictions, and in them ids and gold labels")
         print(f"{folder} -> {push_model(folder, options.repo, private)}")
     elif is_adapter(folder):
         raise ValueError(f"{folder}: an adapter alone is not pushed, its base must go with it; push the run folder")
-    else:
+    elif (folder / "features.json").is_file():
         _push_dataset(folder, options.repo, options.public)
+    else:
+        kinds = "prepared dataset, run folder of one seed, published model, metric or Space"
+        raise ValueError(f"{folder}: expected a folder of one of these kinds: {kinds}; it is none of them")
 
 
 def _print_planned(folder: Path, repo: str, with_predictions: bool) -> None:
