@@ -121,3 +121,12 @@ def test_several_threads_score_at_once():
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: score(rows, {"meld": MELD}, BOOTSTRAP), range(12)))
     assert all(one == expected for one in found)
+
+
+def test_a_refused_score_leaves_nothing_behind():
+    """No lock on a file of the library's cache, and no rows that the next score would count."""
+    rows = make_rows()
+    expected = score(rows, {"meld": MELD})
+    with pytest.raises(ValueError, match=r"references\[\d+\]: expected one of joy, anger"):
+        score(rows, {"meld": ["joy", "anger"]})
+    assert score(rows, {"meld": MELD}) == expected
