@@ -4,24 +4,26 @@
     unimse push space OWNER/unimse-leaderboard      as a Space, with the packages that it imports; without torch
 
 Repositories come from the text field, from a link (`?repos=owner/a,owner/b`), else from the variable UNIMSE_REPOS or
-from `repos.txt` beside this file.
+from `repos.txt` beside this file. An access token is used for those of the variable or the file only.
 """
 
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from markupsafe import escape
 
+from dataset_scripts.hub_names import error_line
+from trainer.hub_folders import hub_file
 from trainer.leaderboard import Board, build_board
 from trainer.leaderboard_format import legend
 from trainer.leaderboard_html import SCRIPT, STYLE, render_pictures, render_tables
 from trainer.leaderboard_plots import write_plots
 from trainer.leaderboard_tables import source_table
 from trainer.metric_names import OVERALL
-from trainer.results_sources import fetch_available, find_results, hub_file, hub_name
+from trainer.results_sources import fetch_available, find_results
 
 REPOS_VARIABLE = "UNIMSE_REPOS"
 REPOS_FILE = Path(__file__).with_name("repos.txt")
@@ -42,10 +44,15 @@ def parse_repos(text: str) -> list[str]:
     Raises:
         ValueError: too many.
     """
-    names = [re.sub(r"^https?://[^/]+/", "", name).rstrip("/") for name in re.split(r"[\s,]+", text) if name]
+    names = split_names(text)
     if len(names) > MOST_REPOS:
         raise ValueError(f"expected at most {MOST_REPOS} repositories at once, got {len(names)}; leave some out")
     return list(dict.fromkeys(names))
+
+
+def split_names(text: str) -> list[str]:
+    """Names between commas or blanks, however many; addresses of the Hub's pages are taken as names."""
+    return [re.sub(r"^https?://[^/]+/", "", name).rstrip("/") for name in re.split(r"[\s,]+", text) if name]
 
 
 def initial_repos() -> str:
@@ -56,33 +63,54 @@ def initial_repos() -> str:
     return ", ".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def load_board(repos: Sequence[str], folder: Path) -> tuple[Board | None, dict[str, str]]:
+def load_board(
+    repos: Sequence[str], folder: Path, with_token: Collection[str] = ()
+) -> tuple[Board | None, dict[str, str]]:
     """The board of all repositories that can be shown together, and for each other one what is wrong with it.
 
     Args:
         folder: where results are downloaded to.
+        with_token: those that an access token may be used for.
     """
-    files, problems = fetch_available(repos, folder)
-    try:
-        return _board([path for paths in files.values() for path in paths]), problems
-    except ValueError:  # one by one, to find which
-        board, kept = None, []
+    files, problems = fetch_available(repos, folder, with_token)
+    board = _try_board(_together(files))
+    if not isinstance(board, str):
+        return board, problems
+    alone = {repo: _try_board(paths) for repo, paths in files.items()}  # quicker than together, one after the other
+    problems |= {repo: found for repo, found in alone.items() if isinstance(found, str)}
+    files = {repo: paths for repo, paths in files.items() if repo not in problems}
+    board = _try_board(_together(files))
+    return (board, problems) if not isinstance(board, str) else _add_one_by_one(files, problems)
+
+
+def _add_one_by_one(files: dict[str, list[Path]], problems: dict[str, str]) -> tuple[Board | None, dict[str, str]]:
+    """Each is right alone: the board of those that go with the ones before them."""
+    board, kept, problems = None, [], dict(problems)
     for repo, paths in files.items():
-        try:
-            board = _board([*kept, *paths])
-            kept += paths
-        except ValueError as error:
-            problems[repo] = _with_hub_names(str(error), [*kept, *paths])
+        found = _try_board([*kept, *paths])
+        if isinstance(found, str):
+            problems[repo] = found
+        else:
+            board, kept = found, [*kept, *paths]
     return board, problems
 
 
-def _board(paths: Sequence[Path]) -> Board | None:
-    return build_board(find_results(paths)) if paths else None
+def _together(files: dict[str, list[Path]]) -> list[Path]:
+    return [path for paths in files.values() for path in paths]
+
+
+def _try_board(paths: Sequence[Path]) -> Board | str | None:
+    """The board, `None` of nothing, or what is wrong."""
+    try:
+        return build_board(find_results(paths)) if paths else None
+    except (OSError, ValueError) as error:
+        return _with_hub_names(error_line(error), paths)
 
 
 def _with_hub_names(message: str, paths: Sequence[Path]) -> str:
+    """A message that names files as the Hub does, those beside the results too."""
     for path in paths:
-        message = message.replace(str(path), hub_name(path))
+        message = message.replace(f"{path.parent}{os.sep}", hub_file(path).name.removesuffix(path.name))
     return message
 
 
@@ -111,16 +139,20 @@ def render_benchmark(board: Board, benchmark: str) -> str:
 def _link(path: Path, name: str) -> str:
     from huggingface_hub.constants import ENDPOINT
 
-    repo, revision, file = hub_file(path)
-    address = escape(f"{ENDPOINT}/{repo}/blob/{revision}/{file}")
+    source = hub_file(path)
+    address = escape(f"{ENDPOINT}/{source.repo}/blob/{source.revision}/{source.file}")
     return f'<a href="{address}" target="_blank" rel="noopener"><code>{escape(name)}</code></a>'
 
 
 def draw_benchmark(board: Board, benchmark: str) -> str:
-    """The pictures of one benchmark, as HTML that holds them."""
+    """The pictures of one benchmark, as HTML that holds them, and why others could not be drawn."""
+    problems: list[ValueError] = []
     with tempfile.TemporaryDirectory() as folder:
-        pictures = write_plots({benchmark: board.sections[benchmark]}, Path(folder))
-        return render_pictures(pictures)
+        pictures = write_plots({benchmark: board.sections[benchmark]}, Path(folder), on_error=problems.append)
+        html = render_pictures(pictures)
+    paths = [one.path for one in board.runs]
+    lines = "".join(f"<li>{escape(_with_hub_names(error_line(problem), paths))}</li>" for problem in problems)
+    return f'<div class="problems"><p>Not drawn:</p><ul>{lines}</ul></div>{html}' if problems else html
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -130,11 +162,12 @@ def build_app(repos: str, folder: Path):
     """The `gradio.Blocks` of the page.
 
     Args:
-        repos: names for the text field.
+        repos: names for the text field, and those for which an access token may be used.
         folder: where results are downloaded to.
     """
     import gradio as gr
 
+    with_token = set(split_names(repos))
     plain = {"padding": False, "apply_default_css": False}
     with gr.Blocks(title="UniMSE leaderboard", analytics_enabled=False, fill_width=True) as app:
         gr.Markdown(INTRODUCTION)
@@ -149,7 +182,7 @@ def build_app(repos: str, folder: Path):
             )
             button = gr.Button("Load", variant="primary", scale=0, min_width=110, elem_id="load")
         messages = gr.HTML(visible=False, **plain, elem_id="messages")
-        board, plots_open = gr.State(), gr.State(False)
+        board, loads, plots_open = gr.State(), gr.State(0), gr.State(False)
         benchmark = gr.Radio(label="Benchmark", visible=False, elem_id="benchmark")
         style = _literal(STYLE.read_text(encoding="utf-8"))
         script = SCRIPT.read_text(encoding="utf-8") + "start(element);"
@@ -162,29 +195,35 @@ def build_app(repos: str, folder: Path):
         def names_of_link(request: gr.Request) -> str:
             return request.query_params.get("repos") or repos
 
-        def load(text: str):
+        def load(text: str, count: int):
             try:
                 wanted = parse_repos(text)
             except ValueError as error:
                 raise gr.Error(str(error)) from error
-            found, problems = load_board(wanted, folder)
+            found, problems = load_board(wanted, folder, with_token)
             message, choices = render_messages(wanted, problems), list(found.tables) if found else []
             first = next((name for name in choices if name != OVERALL), OVERALL if choices else None)
             choice = gr.Radio(choices, value=first, visible=bool(choices))
-            return found, gr.HTML(message, visible=bool(message)), choice, gr.Tabs(visible=bool(choices))
+            return {
+                **{board: found, loads: count + 1, messages: gr.HTML(message, visible=bool(message))},
+                **{benchmark: choice, tabs: gr.Tabs(visible=bool(choices))},
+                **{tables: "", pictures: ""},  # those of what was loaded before
+            }
 
-        def show(found: Board | None, name: str | None) -> str:
-            return render_benchmark(found, name) if name else ""
+        def show(found: Board | None, name: str | None, count: int) -> str:
+            return f'<div data-load="{count}">{render_benchmark(found, name)}</div>' if name else ""
 
         def draw(found: Board | None, name: str | None, is_open: bool) -> str:
             return draw_benchmark(found, name) if name and is_open else ""  # drawing takes seconds
 
+        shown = [tabs, tables, pictures]
+        showing = {"fn": show, "inputs": [board, benchmark, loads], "outputs": tables}
         drawing = {"fn": draw, "inputs": [board, benchmark, plots_open], "outputs": pictures}
         opened = app.load(names_of_link, None, names)
         for event in (opened.then, button.click, names.submit):
-            loaded = event(load, names, [board, messages, benchmark, tabs], concurrency_limit=4)
-            loaded.then(show, [board, benchmark], tables).then(**drawing)
-        benchmark.input(show, [board, benchmark], tables).then(**drawing)
+            loaded = event(load, [names, loads], [board, loads, messages, benchmark, *shown], concurrency_limit=4)
+            loaded.then(**showing).then(**drawing)
+        benchmark.input(**showing).then(**drawing)
         tables_tab.select(lambda: False, None, plots_open)
         plots_tab.select(lambda: True, None, plots_open).then(**drawing)
     return app

@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.hub_folders import hub_file
 from trainer.metric_names import Metric
 from trainer.results_file import Results
 from trainer.results_groups import Score
-from trainer.results_sources import hub_name
 
 MISSING = "n/a"
 PROTOCOL_COLUMNS = ("context", "modalities", "decoding")
@@ -95,7 +95,8 @@ def file_names(results: Sequence[Results]) -> dict[Path, str]:
 
     A file of the Hub has the name of its repository: `owner/name@0123456789ab/results.json`.
     """
-    names = {one.path: hub_name(one.path) for one in results}
+    sources = {one.path: hub_file(one.path) for one in results}
+    names = {path: source and source.name for path, source in sources.items()}
     absolute = {path: path.resolve() for path, name in names.items() if name is None}
     base = os.path.commonpath([path.parent for path in absolute.values()]) if absolute else ""
     return names | {path: full.relative_to(base).as_posix() for path, full in absolute.items()}

@@ -8,12 +8,13 @@ from trainer.plots_style import Picture, entry_title, new_figure, save
 from trainer.results_groups import Entry, Section
 
 NO_LABEL = "no label"
+_MOST_LABELS = 40
 
 
 def draw_confusion(section: Section, entry: Entry, path: Path) -> Picture | None:
-    """Shares of each gold class as colour, counts as numbers; `None` where there is no matrix."""
+    """Shares of each gold class as colour, counts as numbers; `None` without a matrix, or of one too large to read."""
     labels, columns, matrix = summed_confusion(entry)
-    if not labels:
+    if not labels or len(labels) > _MOST_LABELS:
         return None
     support = matrix.sum(axis=1)
     shares = matrix / np.maximum(support[:, None], 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainer.leaderboard_format import format_value, modality_letters
 from trainer.metric_names import METRICS, Metric
-from trainer.plots_style import COLORS, Picture, new_figure, save
+from trainer.plots_style import COLORS, MOST_SECTIONS, Picture, new_figure, save
 from trainer.results_groups import Entry, Score, Section, primary_metric
 
 MAIN_METRICS = ("mae", "corr", "acc7", "acc2_has0", "acc2_non0", "f1_non0", "accuracy", "weighted_f1", "macro_f1")
@@ -31,7 +31,8 @@ def draw_metrics(benchmark: str, sections: Sequence[Section], folder: Path) -> l
 
 
 def _draw(benchmark: str, title: str, metrics: Sequence[Metric], sections: Sequence[Section], path: Path) -> Picture:
-    lines = [(section, entry) for section in sections for entry in section.entries[:_MOST_ENTRIES]]
+    drawn = sections[:MOST_SECTIONS]
+    lines = [(section, entry) for section in drawn for entry in section.entries[:_MOST_ENTRIES]]
     positions = _positions(lines)
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -108,7 +109,9 @@ def _caption(sections: Sequence[Section]) -> str:
     parts = [_WHISKERS]
     if len(sections) > 1:
         parts.append("One colour for each protocol; bars of different colours are not comparable.")
-    cut = [section for section in sections if len(section.entries) > _MOST_ENTRIES]
+    if len(sections) > MOST_SECTIONS:
+        parts.append(f"Only the first {MOST_SECTIONS} of {len(sections)} protocols are drawn.")
+    cut = [section for section in sections[:MOST_SECTIONS] if len(section.entries) > _MOST_ENTRIES]
     if cut:
         numbers = ", ".join(str(section.number) for section in cut)
         parts.append(f"Only the first {_MOST_ENTRIES} entries of protocol {numbers} are drawn.")

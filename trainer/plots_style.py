@@ -17,6 +17,7 @@ from trainer.results_groups import Entry, Section
 # Okabe and Ito (2008); wine for their black, on which no whisker shows, and no yellow, too pale for marks on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 GREY = "#9a9a9a"
+MOST_SECTIONS = 12  # of a benchmark are drawn; a run with all sets of modalities has seven
 _DPI = 110
 _SETTINGS = {
     "font.size": 9.5,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.parquet_columns import read_columns
 from trainer.results_file import Results
 from trainer.scoring import score
 
@@ -53,21 +54,16 @@ def read_predictions(results: Results) -> list[dict] | None:
     """The prediction rows of a results file, as `write_predictions` takes them; `None` where they are not beside it.
 
     Raises:
-        ValueError: the file is not the one that was written with the results, or lacks a column.
+        ValueError: the file is not the one that was written with the results, is no Parquet file, lacks a column or
+            has one of another type, or has more or fewer rows than were scored.
     """
-    import pyarrow.parquet
-
     path = results.beside("predictions")
     if path is None:
         return None
-    table = pyarrow.parquet.read_table(path)
-    missing = [name for name in _schema().names if name not in table.column_names]
-    if missing:
-        raise ValueError(f"{path}: expected the columns {', '.join(_schema().names)}; {', '.join(missing)} missing")
-    rows = table.to_pylist()
+    rows = read_columns(path, _schema(), results.rows, results.rows).to_pylist()
     for row in rows:
         for name in _PROBABILITIES:
-            row[name] = row[name] and {part["label"]: part["probability"] for part in row[name]}
+            row[name] = row[name] and {part["label"]: part["probability"] for part in row[name] if part}
     return rows
 
 

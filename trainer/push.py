@@ -21,8 +21,9 @@ from trainer.checkpointing import BEST
 from trainer.hub import Part, final_parts
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
 
-_NOT_IN_SPACES = ["*.pyc", ".*"]
+_NOT_IN_SPACES = ["*.pyc", ".*", "*/.*"]  # `*` spans folders
 _PACKAGES = (Path(dataset_scripts.__file__).parent, Path(__file__).parent)
+_PACKAGE_FILES = (".py", ".yaml", ".md", ".html", ".css", ".js", ".txt")  # and folds/*.json, as setup.py declares
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -119,11 +120,25 @@ def _with_packages(folder: Path) -> Iterator[Path]:
         yield folder
         return
     with TemporaryDirectory() as place:
-        whole, left_out = Path(place, "space"), shutil.ignore_patterns("__pycache__")
-        shutil.copytree(folder, whole, ignore=left_out)
+        whole = Path(place, "space")
+        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns("__pycache__"))
         for package in _PACKAGES:
-            shutil.copytree(package, whole / package.name, ignore=left_out)
+            shutil.copytree(package, whole / package.name, ignore=_not_of_the_package)
         yield whole
+
+
+def _not_of_the_package(folder: str, names: Sequence[str]) -> list[str]:
+    """Of the names in a folder of a package, all but its code, its declared data and folders."""
+    paths = [Path(folder, name) for name in names]
+    return [path.name for path in paths if not (_is_package_folder(path) if path.is_dir() else _is_package_file(path))]
+
+
+def _is_package_folder(path: Path) -> bool:
+    return path.name != "__pycache__" and not path.name.startswith(".")
+
+
+def _is_package_file(path: Path) -> bool:
+    return path.suffix in _PACKAGE_FILES or path.match("folds/*.json")
 
 
 def _imports_trainer(path: Path) -> bool:

@@ -16,8 +16,10 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from trainer.hub_folders import hub_file
 from trainer.metric_names import OVERALL, benchmark_of, benchmark_order
 from trainer.results_checks import check_content
 
@@ -41,6 +43,17 @@ class Results:
     def group(self) -> str:
         """The run's name without its seed: `full-seed1` and `full-s1` (seed 1) are both `full`."""
         return re.sub(rf"([-_./ ]?seed[-_=]?|[-_./ ]s){self.seed}$", "", self.run) or self.run
+
+    @cached_property
+    def owner(self) -> str | None:
+        """Whose repository on the Hub a downloaded file is of; `None` for a file that was made here."""
+        source = hub_file(self.path)
+        return source and source.owner
+
+    @property
+    def entry(self) -> str:
+        """What tables call the run: its group, of the Hub with the owner, as in `alice/full`: names are free."""
+        return self.group if self.owner is None else f"{self.owner}/{self.group}"
 
     @property
     def protocol(self) -> dict:
@@ -81,14 +94,18 @@ class Results:
             )
         return path
 
+    @property
+    def rows(self) -> int:
+        """How many rows were scored, of all test sets together."""
+        return sum(part["rows"] for part in self.content["data"].values())
+
     def data(self, benchmark: str) -> dict:
         """`fingerprint`, `rows`, `split` of what was scored; for `overall` of everything together."""
         data = self.content["data"]
         if benchmark != OVERALL:
             return data[benchmark]
         fingerprint = "+".join(data[name]["fingerprint"] for name in sorted(data))
-        rows = sum(part["rows"] for part in data.values())
-        return {"fingerprint": fingerprint, "rows": rows, "split": self.protocol["split"]}
+        return {"fingerprint": fingerprint, "rows": self.rows, "split": self.protocol["split"]}
 
 
 def seal(content: dict) -> dict:
@@ -141,7 +158,7 @@ def read_results(path: str | Path) -> Results:
         raise FileNotFoundError(f"{path}: expected a results file of `unimse evaluate`; there is none") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text ({error.reason} at byte {error.start})") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -158,11 +175,11 @@ def read_all_results(paths: Sequence[str | Path]) -> list[Results]:
     """
     kept: dict[str, Results] = {}
     for one in map(read_results, paths):
-        key = json.dumps([one.group, one.content["model"], one.seed, one.protocol, one.content["data"]], sort_keys=True)
+        key = json.dumps([one.entry, one.content["model"], one.seed, one.protocol, one.content["data"]], sort_keys=True)
         first = kept.setdefault(key, one)
         if first.content["metrics"] != one.content["metrics"]:
             raise ValueError(
-                f"{one.path}: expected the numbers of {first.path}, which is the same run {one.group!r}, seed "
+                f"{one.path}: expected the numbers of {first.path}, which is the same run {one.entry!r}, seed "
                 f"{one.seed}, protocol and data; got others. Give each run a name of its own"
             )
         if first.beside("predictions") is None and one.beside("predictions") is not None:

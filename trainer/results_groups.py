@@ -1,7 +1,7 @@
 """Runs grouped for a table: mean and deviation over seeds, ranked only against what may be compared.
 
-Runs are grouped by name without seed. Groups with the same protocol and the same scored data form a section; a rank is
-a rank within its section.
+Runs are grouped by name without seed, those of the Hub by owner too. Groups with the same protocol and the same scored
+data form a section; a rank is a rank within its section.
 """
 
 import json
@@ -97,7 +97,7 @@ def _group(results, key: Callable[[Results], list]) -> list[list[Results]]:
 
 
 def _section(benchmark: str, number: int, results: list[Results]) -> Section:
-    groups = _group(results, lambda one: [one.group, one.content["model"]])
+    groups = _group(results, lambda one: [one.entry, one.content["model"]])
     entries = [_entry(benchmark, _one_a_seed(benchmark, group)) for group in groups]
     return Section(benchmark, number, results[0].protocol, results[0].data(benchmark), _rank(entries))
 
@@ -118,7 +118,7 @@ def _one_a_seed(benchmark: str, results: list[Results]) -> list[Results]:
 def _entry(benchmark: str, results: list[Results]) -> Entry:
     keys = list(dict.fromkeys(key for one in results for key in one.scores(benchmark)))
     return Entry(
-        benchmark, results[0].group, tuple(results), {key: score_over_seeds(benchmark, key, results) for key in keys}
+        benchmark, results[0].entry, tuple(results), {key: score_over_seeds(benchmark, key, results) for key in keys}
     )
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.parquet_columns import read_columns
 from trainer.results_file import Results
-
-_COLUMNS = ("id", "before", "after")
 
 
 def write_states(path: Path, ids: Sequence[str], before: np.ndarray, after: np.ndarray) -> None:
@@ -38,18 +37,17 @@ def read_states(results: Results) -> tuple[list[str], np.ndarray, np.ndarray] | 
     """(ids, before, after) of a results file, the states as float32 (samples, d); `None` where there are none.
 
     Raises:
-        ValueError: the file is not the one that was written with the results, lacks a column, or its states are not
-            of one length.
+        ValueError: the file is not the one that was written with the results, is no Parquet file, lacks a column or
+            has one of another type, has more rows than were scored, or its states are not of one length.
     """
-    import pyarrow.parquet
+    import pyarrow
 
     path = results.beside("states")
     if path is None:
         return None
-    table = pyarrow.parquet.read_table(path)
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise ValueError(f"{path}: expected the columns {', '.join(_COLUMNS)}; {', '.join(missing)} missing")
+    states = pyarrow.list_(pyarrow.float32())
+    schema = pyarrow.schema([("id", pyarrow.string()), ("before", states), ("after", states)])
+    table = read_columns(path, schema, 0, results.rows)
     return table["id"].to_pylist(), _matrix(path, table, "before"), _matrix(path, table, "after")
 
 

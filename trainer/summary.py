@@ -39,7 +39,7 @@ def write_summary(paths: Sequence[Path], folder: Path) -> str:
 def _by_run(results: Sequence[Results]) -> dict[str, list[Results]]:
     runs: dict[str, list[Results]] = {}
     for one in results:
-        runs.setdefault(one.group, []).append(one)
+        runs.setdefault(one.entry, []).append(one)
     return runs
 
 
@@ -75,7 +75,7 @@ def _scored(results: Sequence[Results]) -> list[str]:
     sets: dict[str, list[str]] = {}
     for one in results:
         parts = (f"{name} {part['rows']} rows ({part['fingerprint']})" for name, part in one.content["data"].items())
-        sets.setdefault(", ".join(parts), []).append(one.group)
+        sets.setdefault(", ".join(parts), []).append(one.entry)
     if len(sets) == 1:
         return list(sets)
     return [

@@ -2,19 +2,27 @@
 
 import json
 import re
+import runpy
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
+from huggingface_hub import metadata_load
 
 from space import leaderboard
-from tests.hub_server import ROOT, HubServer, client_environment, run_client
+from tests.hub_repository import Blob, Commit, Repository
+from tests.hub_server import ROOT, TOKEN, HubServer, client_environment, run_client
 from tests.trainer.results_files import write_results
+from trainer.hub_folders import folder_name, write_source
 from trainer.leaderboard import build_board
+from trainer.results_file import file_digest, seal
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 RUNS = {
@@ -24,19 +32,29 @@ RUNS = {
     "tester/weak": {"run": "weak", "skill": 0.1},
     "tester/text-only": {"run": "text-only", "skill": 0.4, "modalities": ("text",)},
 }
+REVISION = "0123456789abcdef"
+PREDICTION_COLUMNS = (
+    *("id", "dataset", "sentiment", "emotion", "prediction", "predicted_sentiment", "predicted_emotion"),
+    *("label_probability", "emotion_probabilities", "polarity_probabilities"),
+)
 PUBLISH = """
 import json
 from trainer.cli import main
-codes = [main(["push", folder, repo, "--public"]) for folder, repo in {places}]
-codes.append(main(["push", {space!r}, "tester/unimse-leaderboard"]))
-print()
-print(json.dumps(codes))
+print(json.dumps(main(["push", {space!r}, "tester/unimse-leaderboard"])))
 """
 
 
+def put(server: HubServer, repo: str, folder: Path, private: bool = False) -> None:
+    """A repository with the files of a folder."""
+    repository = Repository("model", repo, private)
+    files = {path.relative_to(folder).as_posix(): Blob(path.read_bytes()) for path in folder.rglob("*.*")}
+    repository.add_commit("main", Commit(files, "files"))
+    server.repositories["model", repo] = repository
+
+
 def make_repository(folder: Path, **arguments) -> Path:
-    """A folder like that of a model, with results and predictions."""
-    path = write_results(folder, predictions=True, **arguments)
+    """A folder like that of a model, with results and, unless asked otherwise, predictions; few rows, to be quick."""
+    path = write_results(folder, **{"predictions": True, "rows": 40} | arguments)
     path.rename(folder / "results.json")
     (folder / "config.json").write_text("{}")
     return folder
@@ -44,18 +62,20 @@ def make_repository(folder: Path, **arguments) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """RUNS and the Space itself, pushed by `unimse push`."""
+    """RUNS, a private repository, and the Space itself, pushed by `unimse push`."""
     pytest.importorskip("gradio")
     folder = tmp_path_factory.mktemp("models")
-    places = [(str(make_repository(folder / repo.replace("/", "-"), **RUNS[repo])), repo) for repo in RUNS]
     with HubServer() as server:
-        code = PUBLISH.format(places=places, space=str(ROOT / "space"))
-        assert run_client(server, code, folder / "home") == [0] * (len(RUNS) + 1)
+        for repo, arguments in RUNS.items():
+            put(server, repo, make_repository(folder / repo.replace("/", "-"), **arguments))
+        put(server, "tester/hidden", folder / "tester-weak", private=True)
+        assert run_client(server, PUBLISH.format(space=str(ROOT / "space")), folder / "home") == 0
         yield server
 
 
-def start(command: list, hub: HubServer, folder: Path, **variables: str) -> tuple[subprocess.Popen, str]:
-    """The Space in a process of its own, and its address."""
+@contextmanager
+def running(command: list, hub: HubServer, folder: Path, **variables: str) -> Iterator[str]:
+    """The Space in a process of its own: its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -64,20 +84,35 @@ def start(command: list, hub: HubServer, folder: Path, **variables: str) -> tupl
     log = folder / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT)
-    ends = time.monotonic() + 60
+    try:
+        yield wait_for_address(process, log)
+    finally:
+        end(process)
+
+
+def wait_for_address(process: subprocess.Popen, log: Path) -> str:
+    ends = time.monotonic() + 90
     while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
         assert process.poll() is None and time.monotonic() < ends, log.read_text()
         time.sleep(0.1)
-    return process, found[0]
+    return found[0]
+
+
+def end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
 def address(hub, tmp_path_factory):
-    command = [sys.executable, str(ROOT / "space" / "leaderboard.py")]
-    process, url = start(command, hub, tmp_path_factory.mktemp("space"), UNIMSE_REPOS=", ".join(RUNS))
-    yield url
-    process.terminate()
-    process.wait(20)
+    """A server with a token for RUNS, which opens tester/hidden too, a name that the server's own list lacks."""
+    command, folder = [sys.executable, str(ROOT / "space" / "leaderboard.py")], tmp_path_factory.mktemp("space")
+    with running(command, hub, folder, UNIMSE_REPOS=", ".join(RUNS), HF_TOKEN=TOKEN) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +162,12 @@ def choose(page, benchmark: str) -> None:
 
 
 def load(page, *repos: str) -> None:
+    """Load repositories; the tables of what was there before are gone afterwards."""
+    page.locator("#tables [data-load]").wait_for(state="attached")
+    before = page.locator("#tables [data-load]").get_attribute("data-load")
     page.locator("#repos textarea").fill(", ".join(repos))
     page.locator("#load").click()
+    page.locator(f"#tables [data-load='{before}']").wait_for(state="detached")
 
 
 def runs_of(page, table: str = "protocol-1") -> list[str]:
@@ -140,7 +179,8 @@ def runs_of(page, table: str = "protocol-1") -> list[str]:
 
 
 def test_the_page_shows_a_table_for_each_protocol_and_quoted_numbers_apart(page):
-    assert runs_of(page) == ["cross", "full", "weak"] and runs_of(page, "protocol-2") == ["text-only"]
+    assert runs_of(page) == ["tester/cross", "tester/full", "tester/weak"]
+    assert runs_of(page, "protocol-2") == ["tester/text-only"]
     assert "it differs in: modalities" in page.locator("#protocol-2").inner_text()
     quoted = page.locator("#quoted tbody th").all_inner_texts()
     assert quoted and all(name.endswith("(quoted)") for name in quoted)
@@ -160,20 +200,20 @@ def test_every_number_leads_to_a_file_at_a_commit(page, hub):
 def test_a_header_sorts_its_table(page):
     header = page.locator("#protocol-1 thead button", has_text="Weighted F1")
     header.click()
-    assert runs_of(page) == ["weak", "full", "cross"]
+    assert runs_of(page) == ["tester/weak", "tester/full", "tester/cross"]
     header.click()
-    assert runs_of(page) == ["cross", "full", "weak"]
+    assert runs_of(page) == ["tester/cross", "tester/full", "tester/weak"]
     page.locator("#protocol-1 thead button", has_text="run").first.click()
-    assert runs_of(page) == ["cross", "full", "weak"]
+    assert runs_of(page) == ["tester/cross", "tester/full", "tester/weak"]
     choose(page, "mosi")  # other tables in the same place
     page.locator("#protocol-1 thead button", has_text="MAE").click()
     page.locator("#protocol-1 thead button", has_text="MAE").click()
-    assert runs_of(page)[0] == "weak"
+    assert runs_of(page)[0] == "tester/weak"
 
 
 def test_the_filter_keeps_rows_with_its_words(page):
     page.locator("#filter").fill("cross constrained")
-    assert runs_of(page) == ["cross"] and not page.locator("#protocol-2").is_visible()
+    assert runs_of(page) == ["tester/cross"] and not page.locator("#protocol-2").is_visible()
     page.locator("#filter").fill("")
     assert len(runs_of(page)) == 3 and page.locator("#protocol-2").is_visible()
 
@@ -184,26 +224,28 @@ def test_plots_are_drawn_for_the_benchmark_that_is_chosen(page):
         page.locator("#benchmark label", has_text=benchmark).last.click()
         page.locator(f"#pictures img[alt*='{benchmark}']").first.wait_for()
         images = page.locator("#pictures img")
+        page.wait_for_function("[...document.querySelectorAll('#pictures img')].every((image) => image.complete)")
         shown = images.evaluate_all("all => all.map((image) => [image.alt, image.naturalWidth > 300])")
         assert len(shown) >= 3 and all(benchmark in alt and drawn for alt, drawn in shown), shown
 
 
 def test_what_is_wrong_with_a_repository_is_said_and_the_others_are_shown(page):
-    load(page, "tester/cross", "tester/none", "tester/weak", "nonsense")
     message = page.get_by_role("alert")
+    load(page, "tester/cross", "tester/none", "tester/weak", "tester/hidden", "nonsense")
     message.wait_for()
     text = message.inner_text()
-    assert "2 of 4 repositories could not be used; the others are shown." in text
+    assert "3 of 5 repositories could not be used; the others are shown." in text
     assert "tester/none: expected a model repository on the Hub" in text and "nonsense: expected owner/name" in text
+    assert "tester/hidden: expected a model repository on the Hub" in text  # the token is for the Space's own list
     choose(page, "meld")
-    page.locator("#protocol-1").wait_for()
-    assert runs_of(page) == ["cross", "weak"]
+    assert runs_of(page) == ["tester/cross", "tester/weak"]
     load(page, "tester/none")
     page.get_by_text("1 of 1 repositories could not be used; none is shown.").wait_for()
     page.locator("#benchmark").wait_for(state="hidden")
-    load(page, "tester/weak")
-    message.wait_for(state="hidden")
-    assert page.locator("#benchmark").is_visible()
+    page.locator("#repos textarea").fill("tester/weak")
+    page.locator("#load").click()
+    choose(page, "meld")
+    assert runs_of(page) == ["tester/weak"] and not message.is_visible()
 
 
 def test_a_link_names_repositories(page, watched, address):
@@ -211,7 +253,7 @@ def test_a_link_names_repositories(page, watched, address):
     watched[1].clear()
     page.goto(f"{address}?repos=tester/text-only,tester/weak@main")
     choose(page, "meld")
-    assert runs_of(page) == ["weak"] and runs_of(page, "protocol-2") == ["text-only"]
+    assert runs_of(page) == ["tester/weak"] and runs_of(page, "protocol-2") == ["tester/text-only"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -252,18 +294,16 @@ def test_the_pushed_space_runs_without_the_project_and_without_torch(hub, watche
     for name, blob in tree.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(blob.data)
-    process, url = start([sys.executable, "-c", ALONE], hub, tmp_path, PYTHONPATH="")
     page, wrong = watched
     leave(page)
     wrong.clear()
-    try:
-        page.goto(f"{url}?repos=tester/cross")
+    listed = {"UNIMSE_REPOS": "tester/hidden", "HF_TOKEN": TOKEN}
+    with running([sys.executable, "-c", ALONE], hub, tmp_path, PYTHONPATH="", **listed) as url:
+        page.goto(url)
         choose(page, "meld")
-        assert runs_of(page) == ["cross"] and page.locator("#protocol-1 td", has_text="recomputed").count() == 1
-    finally:
-        process.terminate()
-        process.wait(20)
-    assert wrong == []
+        assert runs_of(page) == ["tester/weak"] and page.locator("#protocol-1 td", has_text="recomputed").count() == 1
+        assert wrong == []
+        leave(page)
 
 
 # --- without a browser ------------------------------------------------------------------------------------------------
@@ -296,31 +336,79 @@ def test_messages_are_escaped_and_say_what_is_shown():
 
 def fetched(folder: Path, repo: str, **arguments) -> Path:
     """Results as they lie where `fetch_results` put them."""
-    place = make_repository(folder / repo.replace("/", "--"), **arguments)
-    (place / "source.json").write_text(json.dumps({"repo": repo, "revision": "0123456789abcdef"}))
+    place = make_repository(folder / folder_name(repo, REVISION), **arguments)
+    write_source(place, repo, REVISION)
     return place / "results.json"
 
 
 def test_one_benchmark_as_html_has_no_path_of_this_computer(tmp_path):
     html = leaderboard.render_benchmark(build_board([fetched(tmp_path, 'tester/a"b', run="<full>")]), "meld")
     assert str(tmp_path) not in html and "&lt;full&gt;" in html and "<full>" not in html
-    assert "/tester/a&#34;b/blob/0123456789abcdef/results.json" in html and 'id="sources"' in html
+    assert f"/tester/a&#34;b/blob/{REVISION}/results.json" in html and 'id="sources"' in html
 
 
-def test_a_run_that_clashes_with_an_earlier_one_is_left_out_by_name(tmp_path, monkeypatch):
-    repos = {"tester/full": {"skill": 0.8}, "other/full": {"skill": 0.3}, "tester/cross": {"run": "cross"}}
-    files = {repo: [fetched(tmp_path, repo, **arguments)] for repo, arguments in repos.items()}
+def loaded(monkeypatch, files: dict[str, list[Path]], problems: dict[str, str] | None = None):
+    """What `load_board` makes of files that were downloaded."""
+    monkeypatch.setattr(leaderboard, "fetch_available", lambda repos, folder, with_token: (files, problems or {}))
+    return leaderboard.load_board([*files, *(problems or {})], Path())
+
+
+def test_a_run_that_clashes_with_an_earlier_one_of_its_owner_is_left_out_by_name(tmp_path, monkeypatch):
+    repos = {"tester/full": {"skill": 0.8}, "tester/again": {"skill": 0.3}, "other/full": {"skill": 0.3}}
+    files = {repo: [fetched(tmp_path, repo, predictions=False, **arguments)] for repo, arguments in repos.items()}
     files["tester/full@main"] = files["tester/full"]
-    monkeypatch.setattr(leaderboard, "fetch_available", lambda repos, folder: (files, {"a/b": "a/b: none"}))
-    board, problems = leaderboard.load_board([*files, "a/b"], tmp_path)
-    assert [one.run for one in board.runs] == ["cross-seed1", "full-seed1"] and list(problems) == ["a/b", "other/full"]
-    assert problems["other/full"].startswith("other/full@0123456789ab/results.json: seed: expected another seed")
-    assert "tester/full@0123456789ab/results.json" in problems["other/full"] and str(tmp_path) not in str(problems)
+    board, problems = loaded(monkeypatch, files, {"a/b": "a/b: none"})
+    assert sorted(one.entry for one in board.runs) == ["other/full", "tester/full"]
+    assert list(problems) == ["a/b", "tester/again"]
+    assert problems["tester/again"].startswith("tester/again@0123456789ab/results.json: seed: expected another seed")
+    assert "tester/full@0123456789ab/results.json" in problems["tester/again"] and str(tmp_path) not in str(problems)
 
 
-def test_the_card_names_the_file_and_the_version_that_runs_here():
-    gradio, hub = pytest.importorskip("gradio"), pytest.importorskip("huggingface_hub")
-    card = hub.metadata_load(ROOT / "space" / "README.md")
+def damage(path: Path, name: str, table: dict) -> Path:
+    """Results whose predictions or states are this table, sealed as they should be."""
+    beside = path.with_name(f"{name}.parquet")
+    pyarrow.parquet.write_table(pyarrow.table(table), beside)
+    entry = {"file": beside.name, "sha256": file_digest(beside)}
+    path.write_text(json.dumps(seal(json.loads(path.read_text()) | {name: entry})))
+    return path
+
+
+def test_predictions_that_cannot_be_read_leave_the_other_repositories(tmp_path, monkeypatch):
+    good, bad = (fetched(tmp_path, repo, run=repo[:1]) for repo in ("a/good", "b/bad"))
+    damage(bad, "predictions", {name: [[1, 2]] * 80 for name in PREDICTION_COLUMNS})
+    board, problems = loaded(monkeypatch, {"b/bad": [bad], "a/good": [good]})
+    assert [one.entry for one in board.runs] == ["a/a"] and list(problems) == ["b/bad"]
+    assert problems["b/bad"].startswith("b/bad@0123456789ab/predictions.parquet: expected Parquet with id (string)")
+
+
+def test_states_that_cannot_be_drawn_leave_the_other_pictures(tmp_path, monkeypatch):
+    path = damage(fetched(tmp_path, "a/b", rows=30), "states", {"id": ["x"] * 9, "before": [[1.0]] * 9})
+    html = leaderboard.draw_benchmark(loaded(monkeypatch, {"a/b": [path]})[0], "overall")
+    assert "Not drawn:" in html and "a/b@0123456789ab/states.parquet: expected the columns id, before, after" in html
+    assert html.count("<img") == 1 and str(tmp_path) not in html
+
+
+def made_by_setup(monkeypatch) -> dict:
+    """The arguments of setup.py."""
+    import setuptools
+
+    found = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: found.update(arguments))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    return found
+
+
+def test_the_card_names_the_file_and_the_oldest_gradio_that_the_project_takes(monkeypatch):
+    card = metadata_load(ROOT / "space" / "README.md")
     assert (ROOT / "space" / card["app_file"]).is_file()
-    assert (card["sdk"], card["sdk_version"]) == ("gradio", gradio.__version__)
-    assert "torch" not in (ROOT / "space" / "requirements.txt").read_text()
+    (floor,) = (line for line in made_by_setup(monkeypatch)["extras_require"]["space"] if line.startswith("gradio"))
+    oldest = re.escape(floor.removeprefix("gradio>="))
+    assert card["sdk"] == "gradio" and re.fullmatch(rf"{oldest}(\.0)*", card["sdk_version"])
+
+
+def test_the_extra_installs_what_a_space_has(monkeypatch):
+    listed = (ROOT / "space" / "requirements.txt").read_text().split()
+    extra = made_by_setup(monkeypatch)["extras_require"]["space"]
+    assert sorted(line for line in extra if not line.startswith("gradio")) == listed
+    assert not [line for line in listed if line.startswith("torch")]

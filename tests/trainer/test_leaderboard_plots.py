@@ -17,7 +17,7 @@ from trainer.plots_intensity import draw_intensity, intensities, opacity
 from trainer.plots_metrics import draw_metrics, spread
 from trainer.plots_states import NO_EMOTION, choose, draw_states, embed
 from trainer.predictions_file import read_predictions, write_predictions
-from trainer.results_file import read_all_results, read_results, seal
+from trainer.results_file import Results, read_all_results, read_results, seal
 from trainer.results_file import write_results as write_results_file
 from trainer.results_groups import Score, build_sections
 
@@ -107,6 +107,15 @@ def test_a_missing_value_is_no_bar_and_a_long_section_is_cut(tmp_path, drawn):
     assert len(drawn["mosi-mae.png"].axes[0].patches) == 12
 
 
+def test_only_the_first_of_very_many_protocols_are_drawn(tmp_path, drawn):
+    (section,) = sections_of([write_results(tmp_path, run="only", rows=30)], "meld")
+    many = [replace(section, number=number) for number in range(1, 301)]
+    pictures = write_plots({"meld": many}, tmp_path / "plots")
+    assert len(pictures) == 2 + 12 and len(drawn["meld-weighted_f1.png"].axes[0].patches) == 12
+    assert "Only the first 12 of 300 protocols are drawn." in pictures[0].caption
+    assert "protocols are drawn" not in write_plots({"meld": many[:12]}, tmp_path / "plots")[0].caption
+
+
 # --- confusion matrices -----------------------------------------------------------------------------------------------
 
 
@@ -118,6 +127,15 @@ def test_confusion_is_summed_over_seeds(tmp_path):
     assert labels == columns == parts[0]["labels"]
     assert matrix[2, 3] == sum(part["matrix"][2][3] for part in parts)
     assert summed_confusion(sections_of(files, "mosi")[0].entries[0])[0] == []
+
+
+def test_a_matrix_too_large_to_read_is_not_drawn(tmp_path):
+    labels = [f"label {number}" for number in range(41)]
+    content = make_results(rows=30)
+    content["confusion"]["meld"] = {"labels": labels, "matrix": [[1] * 41] * 41}
+    results = Results(tmp_path / "wide.json", content)
+    (section,) = build_sections([results])["meld"]
+    assert draw_confusion(section, section.entries[0], tmp_path / "wide.png") is None
 
 
 def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path, drawn):

@@ -111,6 +111,7 @@ def test_a_wrong_field_is_named(tmp_path, field, value, message):
     ("text", "message"),
     [
         ("{", "expected JSON"),
+        ("[" * 100_000, "expected JSON .*recursion"),
         ("[1]", r"the file: expected an object, got \[1\]"),
         ('{"schema_version": NaN}', "NaN is not a number of a results file; a value that does not exist is null"),
     ],

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow.parquet
 import pytest
 from results_files import BOOTSTRAP, MELD, make_rows, write_results
 
@@ -75,7 +76,10 @@ def test_probabilities_come_back_as_they_were(tmp_path):
     [
         ("metrics", "mosi/mae", 0.5, r"metrics.mosi/mae: expected 0\.\d+ as the predictions give, got 0.5"),
         ("intervals", "mosi/mae", [0.1, 0.2], "intervals.mosi/mae: expected"),
-        ("data", "meld", {"fingerprint": "bb22", "rows": 119, "split": "test"}, "data.meld.rows: expected 120"),
+        (
+            *("data", "meld", {"fingerprint": "bb22", "rows": 119, "split": "test"}),
+            "full-seed1.parquet: expected 239 rows, as data of the results says, got 240",
+        ),
     ],
 )
 def test_an_edited_number_is_refused_even_with_a_new_digest(tmp_path, field, key, value, message):
@@ -85,6 +89,34 @@ def test_an_edited_number_is_refused_even_with_a_new_digest(tmp_path, field, key
     path.write_text(json.dumps(seal(content)))
     with pytest.raises(ValueError, match=message):
         check_predictions(read_results(path))
+
+
+def test_rows_are_counted_for_each_benchmark_too(tmp_path):
+    path = write_results(tmp_path, predictions=True)
+    content = json.loads(path.read_text())
+    for name, rows in (("meld", 119), ("mosi", 121)):
+        content["data"][name]["rows"] = rows
+    path.write_text(json.dumps(seal(content)))
+    with pytest.raises(ValueError, match=r"data\.mosi\.rows: expected 120 as in the predictions, got 121"):
+        check_predictions(read_results(path))
+
+
+def test_rows_are_counted_before_they_are_read(tmp_path, monkeypatch):
+    path = write_results(tmp_path, predictions=True)
+    content = json.loads(path.read_text())
+    content["data"]["meld"]["rows"] = 1
+    path.write_text(json.dumps(seal(content)))
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(ValueError, match="expected 121 rows"):
+        read_predictions(read_results(path))
+
+
+def test_what_is_no_parquet_file_of_predictions_is_refused(tmp_path):
+    path = write_results(tmp_path)
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 of nothing")
+    write_results_file(path, json.loads(path.read_text()), tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=r"rows\.parquet: expected Parquet with id \(string\), .* cannot be read"):
+        read_predictions(read_results(path))
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):

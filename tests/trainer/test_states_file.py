@@ -62,6 +62,14 @@ def test_wrong_states_are_not_written(tmp_path, before, message):
             {"id": ["a", "b"], "before": [[1.0], [2.0]], "after": [[1.0], None]},
             r"after: expected lists of one length, got lengths \[-1, 1\]",
         ),
+        (
+            {"id": ["a"] * 241, "before": [[1.0]] * 241, "after": [[1.0]] * 241},
+            "expected 0 to 240 rows, as data of the results says, got 241",
+        ),
+        (
+            {"id": ["a"], "before": ["x"], "after": [[1.0]]},
+            r"expected Parquet with id \(string\), before \(list<.*float>\).*cannot be read",
+        ),
     ],
 )
 def test_wrong_states_are_not_read(tmp_path, columns, message):

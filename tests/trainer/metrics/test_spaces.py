@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import RepoCard, SpaceCardData
 
 from tests.hub_server import HubServer, run_client
+from trainer import push
 from trainer.cli import main
 from trainer.metrics.erc_classification.erc_classification import score_emotions
 from trainer.metrics.msa_regression.msa_regression import score_sentiment
@@ -125,6 +126,29 @@ def space(folder: Path, card: str = "---\nsdk: gradio\n---\n") -> Path:
     for name, text in (("README.md", card), ("app.py", "print(1)"), ("old.py", ""), ("data.json", "{}")):
         (folder / name).write_text(text)
     return folder
+
+
+def test_a_space_has_only_code_and_declared_data_of_the_packages_that_it_imports(tmp_path, monkeypatch):
+    folder = space(tmp_path / "leaderboard")
+    for name in (".env", ".venv/lib.py", "inner/.env", "app.pyc"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    package = tmp_path / "trainer"
+    sent = ["configs/a.yaml", "folds/a.json", "loop.py", "page.css", "page.html", "page.js", "card.md", "needs.txt"]
+    kept = [".env", "configs/.env", "runs/results.json", "model.safetensors", "__pycache__/a.py", ".venv/a.py", "a.py~"]
+    for name in [*sent, *kept]:
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("")
+    monkeypatch.setattr(push, "_PACKAGES", (package,))
+    own = ["README.md", "app.py", "data.json", "old.py"]
+    assert planned(folder) == own
+    (folder / "app.py").write_text("from trainer.leaderboard import build_board")
+    assert planned(folder) == own + sorted(f"trainer/{name}" for name in sent)
+
+
+def planned(folder: Path) -> list[str]:
+    ((_, files),) = push.planned_files(folder, f"tester/{folder.name}")
+    return [name for name, _ in files]
 
 
 def test_a_space_pushed_again_loses_old_code_and_stays_as_public_as_it_was(hub, tmp_path):
