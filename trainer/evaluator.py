@@ -14,6 +14,7 @@ from trainer.checkpointing import BEST, environment
 from trainer.data import UtteranceDataset, feature_specs, load_split
 from trainer.decoders import DECODERS
 from trainer.evaluation import describe_checkpoint, describe_data, describe_results, predict
+from trainer.metric_names import MODALITIES
 from trainer.predictions_file import write_predictions
 from trainer.results_file import write_results
 from trainer.sharding import check_processes, load_models_whole
@@ -96,7 +97,7 @@ def _conditions(trained: Sequence[str], protocol: Protocol) -> Iterator[list[str
             raise ValueError(f"modalities: the model was trained with {', '.join(trained)}, got {name!r}")
     if not asked or len(set(asked)) < len(asked):
         raise ValueError(f"modalities: expected each once, got {', '.join(asked) or 'none'}")
-    whole = [name for name in trained if name in asked]
+    whole = [name for name in MODALITIES if name in asked]
     yield whole
     if protocol.missing_modalities:
         for size in range(len(whole) - 1, 0, -1):
