@@ -1,6 +1,7 @@
 """What the Hub reads of a model: the front matter of its card with `model-index`, and `.eval_results/*.yaml`.
 
-Names of tasks and data sets are constants, so that an update replaces entries on the Hub instead of adding more.
+Names of tasks and data sets are constants, and the protocol of a value stands in the arguments of its metric, which the
+Hub's client compares too: an update under the same protocol replaces the entries on the Hub, another protocol adds its.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,6 +114,7 @@ def _model_index(published: Results, benchmarks: Sequence[str], ids: Mapping[str
                     metric_type=metric_type,
                     metric_name=METRICS[key].title,
                     metric_value=value,
+                    metric_args={"protocol": describe_protocol(published.protocol)},
                 )
             )
     return entries

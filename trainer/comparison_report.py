@@ -3,13 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.comparison import CONFIDENCE_LEVEL, EMOTION, GAINED, LOST, SENTIMENT, Comparison
+from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import MISSING, describe_protocol, format_value
-from trainer.leaderboard_markdown import markdown_table, render_table
-from trainer.leaderboard_tables import source_table
+from trainer.leaderboard_markdown import escape_text, markdown_table, render_table, text_list
+from trainer.leaderboard_tables import Cell, source_table
 from trainer.metric_names import METRICS, OVERALL, Metric
 
 ALPHA = 0.05
@@ -42,15 +43,16 @@ def render_verdict(comparison: Comparison) -> str:
 def render_markdown(comparison: Comparison) -> str:
     """The report: as on the terminal, with the first samples that flipped, how it was made, and where it comes from."""
     content = comparison.content
-    lines = ["# Comparison", "", *_list(_sides(content)), *_list(f"**Warning:** {line}" for line in _warnings(content))]
-    lines += _list(_verdict(content))
+    lines = ["# Comparison", "", *text_list(_sides(content))]
+    lines += _block([f"- **Warning:** {escape_text(line)}" for line in _warnings(content)])
+    lines += text_list(_verdict(content))
     for name, part in content["benchmarks"].items():
         lines += [f"## {_title(name, part)}", "", *markdown_table(*_metric_table(part)), ""]
         if part.get("classes"):
             lines += ["By class of the gold label:", "", *markdown_table(_CLASS_HEADER, _class_rows(part)), ""]
-        lines += _list([*_reasons(part), *_flip_counts(part)])
+        lines += text_list([*_reasons(part), *_flip_counts(part)])
         lines += _sample_tables(part, [row for row in comparison.flipped if row["benchmark"] == name])
-    lines += ["## How to read this", "", *_list(_method(content))]
+    lines += ["## How to read this", "", *text_list(_method(content))]
     names = {one.path: content[side]["file"] for side, one in zip("ab", comparison.results, strict=True)}
     sources = source_table(comparison.results, names)
     return "\n".join([*lines, f"## {sources.title}", "", *render_table(sources)]).rstrip() + "\n"
@@ -61,16 +63,12 @@ def _block(lines: Sequence[str]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _list(lines: Iterable[str]) -> list[str]:
-    return _block([f"- {line}" for line in lines])
-
-
 def render_flipped(flipped: Sequence[dict]) -> str:
     """CSV of all samples that flipped: gold, what was scored of A and B, and the labels they wrote (empty: none)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _FLIPPED_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flipped)
+    writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in flipped)
     return text.getvalue()
 
 
@@ -292,7 +290,8 @@ def _flip_tables(flipped: Sequence[dict]) -> list[str]:
 
 
 def _sample_cells(row: dict) -> list[str]:
-    return [f"`{row['id']}`", _scored(row["gold"]), *(_answer(row[side], row[f"{side}_label"]) for side in "ab")]
+    answers = (_answer(row[side], row[f"{side}_label"]) for side in "ab")
+    return [Cell(row["id"], row["id"], code=True), _scored(row["gold"]), *answers]
 
 
 def _answer(scored: float | str | None, label: str | None) -> str:

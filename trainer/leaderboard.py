@@ -5,6 +5,7 @@ protocol and the same scored data; each such set is a section of its own. Number
 their own, marked "quoted". Everything is a function of the files given: written twice, it is byte-equal.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from trainer.predictions_file import check_predictions
 from trainer.published_results import read_published
 from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Section, build_sections
+
+# The names that a call wrote, one a line, so that the next one removes what it does not write any more.
+WRITTEN = ".leaderboard-files"
+_OURS = re.compile(r"[\w.-]+\.(?:html|md|csv)|plots/[\w.-]+\.png", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
 
     Args:
         results: results files; at least one.
-        out: folder, made where it does not exist; files of the same names are replaced.
+        out: folder, made where it does not exist; files of the same names are replaced, and those of an earlier call
+            (their names stand in `.leaderboard-files`) that this one does not write are removed. Nothing else is.
         all_entries: draw confusion matrix, intensities and states of every entry, not only of each section's first.
 
     Returns:
@@ -87,4 +93,16 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
         texts[f"{benchmark}.csv"] = render_csv(sections, quoted, board.names, board.checks)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    return sorted([out / name for name in texts] + [picture.path for picture in pictures])
+    written = sorted([out / name for name in texts] + [picture.path for picture in pictures])
+    _remove_stale(out, [path.relative_to(out).as_posix() for path in written])
+    return written
+
+
+def _remove_stale(out: Path, written: Sequence[str]) -> None:
+    """Remove what an earlier call wrote and this one did not; keep the names for the next call."""
+    listed = out / WRITTEN
+    earlier = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    for name in set(earlier) - set(written):
+        if _OURS.fullmatch(name):  # whatever was written into the list
+            (out / name).unlink(missing_ok=True)
+    listed.write_text("".join(f"{name}\n" for name in written), encoding="utf-8")

@@ -19,6 +19,7 @@ def render_csv(
     """One line per entry of every section, then the quoted ones.
 
     Columns `<metric>_mean`, `_std` (over seeds), `_low` and `_high` (interval of one seed); empty where there is none.
+    Texts that look like formulas have an apostrophe before them (`plain_cell`).
 
     Args:
         names: path of a results file -> how the table names it.
@@ -34,10 +35,14 @@ def render_csv(
     header += [f"protocol_{name}" for name in protocol] + ["data_fingerprint", "rows", "split", "official_split"]
     header += [f"{key}_{part}" for key in keys for part in _PARTS] + ["checked", "files", "commits", "source", "note"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(map(plain_cell, line) for line in [header, *([row.get(name) for name in header] for row in rows)])
     return text.getvalue()
+
+
+def plain_cell(value):
+    """The value; a text that a spreadsheet would compute as a formula with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _row(section: Section, entry: Entry, names: Mapping[Path, str], checks: Mapping[Path, str]) -> dict:
@@ -48,7 +53,7 @@ def _row(section: Section, entry: Entry, names: Mapping[Path, str], checks: Mapp
     for name, value in section.protocol.items():
         row[f"protocol_{name}"] = "+".join(map(str, value)) if isinstance(value, list) else value
     for key, score in entry.scores.items():
-        row |= {f"{key}_{part}": "" if value is None else repr(value) for part, value in _numbers(score).items()}
+        row |= {f"{key}_{part}": value for part, value in _numbers(score).items()}
     row["checked"] = describe_checks(entry.results, checks)
     row["files"] = " ".join(names[one.path] for one in entry.results)
     row["commits"] = " ".join(one.content["commit"] or "none" for one in entry.results)
@@ -62,6 +67,4 @@ def _numbers(score: Score) -> dict[str, float | None]:
 
 def _quoted_row(result: Mapping) -> dict:
     row = {"section": "quoted", "run": result["name"], "source": result["source"], "note": result.get("note", "")}
-    for key, value in result["metrics"].items():
-        row[f"{key}_mean"] = "..".join(map(repr, value)) if isinstance(value, list) else repr(value)
-    return row
+    return row | {f"{key}_mean": value for key, value in result["metrics"].items()}

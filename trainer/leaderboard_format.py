@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.hub_folders import hub_file
-from trainer.metric_names import Metric
+from trainer.metric_names import METRICS, Metric
+from trainer.predictions_file import ABSENT, CHECKED
 from trainer.results_file import Results
 from trainer.results_groups import Score
 
@@ -41,7 +42,9 @@ def format_score(metric: Metric, score: Score | None) -> str:
 
 
 def metric_header(metric: Metric) -> str:
-    """The title with an arrow to where better is."""
+    """The title with an arrow to where better is, which is not known of a metric that is not ours."""
+    if metric.key not in METRICS:
+        return metric.title
     return metric.title + (" ↓" if metric.lower_is_better else " ↑")
 
 
@@ -71,8 +74,12 @@ def describe_model(model: dict) -> str:
     return "; ".join([model.get("fusion_type") or "no fusion", *others])
 
 
-def legend(runs: Sequence[Results]) -> list[str]:
-    """What a reader must know of the tables of these runs: scale, spread, ranks, names. A sentence or two a line."""
+def legend(runs: Sequence[Results], checked: bool = True) -> list[str]:
+    """What a reader must know of the tables of these runs: scale, spread, ranks, names. A sentence or two a line.
+
+    Args:
+        checked: whether the tables have the column of that name.
+    """
     lines = ["Accuracies and F1 are in percent. Several seeds: mean ± sample standard deviation over the seeds."]
     bootstraps = [one.content["bootstrap"] for one in runs if one.content["bootstrap"] is not None]
     if bootstraps:
@@ -82,6 +89,11 @@ def legend(runs: Sequence[Results]) -> list[str]:
             f"One seed: the value and in brackets its {levels}% interval, by a percentile bootstrap of {resamples} "
             "resamples of the scored utterances; it tells nothing about other seeds, and is too narrow where the "
             "utterances of a dialogue are alike."
+        )
+    if checked:
+        lines.append(
+            f"checked: {CHECKED} = every number was made again from the predictions beside the results file; "
+            f"{ABSENT} = shown as written there."
         )
     return [
         *lines,

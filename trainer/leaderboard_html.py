@@ -7,6 +7,7 @@ Its parts lie beside this file: `leaderboard.html`, the page, `leaderboard_parts
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from trainer.leaderboard_format import legend
@@ -18,6 +19,8 @@ _FOLDER = Path(__file__).parent
 STYLE, SCRIPT = _FOLDER / "leaderboard.css", _FOLDER / "leaderboard.js"
 # The column that names a row; it stays in sight when a wide table is scrolled sideways.
 _ROW_NAMES = ("run", "model", "file")
+# The ids that the page itself has.
+_PAGE_IDS = ("sources", "filter")
 
 
 def render_html(
@@ -29,7 +32,9 @@ def render_html(
     """The page of `all_tables` and of the pictures of `write_plots`."""
     from markupsafe import Markup
 
+    ids = _anchors(tables)
     page = _template("leaderboard.html").render(
+        anchor=lambda *parts: ids[parts],
         legend=legend(runs),
         tables=tables,
         pictures={benchmark: [one for one in pictures if one.benchmark == benchmark] for benchmark in tables},
@@ -58,13 +63,23 @@ def _template(name: str):
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"anchor": anchor, "data_uri": _data_uri, "sort_value": sort_value, "row_name": _row_name}
+    environment.globals |= {"data_uri": _data_uri, "sort_value": sort_value, "row_name": _row_name}
     return environment.get_template(name)
 
 
 def anchor(*parts: str) -> str:
     """The id of a benchmark or a table: `meld-protocol-1`."""
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def _anchors(tables: Mapping[str, Sequence[Table]]) -> dict[tuple[str, ...], str]:
+    """(benchmark,) and (benchmark, table's name) -> an id that the page has once; the second of two gets a number."""
+    ids, used = {}, set(_PAGE_IDS)
+    for parts in [(name,) for name in tables] + [(name, table.name) for name in tables for table in tables[name]]:
+        base = anchor(*parts)
+        ids[parts] = next(one for number in count(1) if (one := f"{base}-{number}" if number > 1 else base) not in used)
+        used.add(ids[parts])
+    return ids
 
 
 def sort_value(cell: Cell) -> str:

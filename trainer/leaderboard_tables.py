@@ -244,7 +244,8 @@ def quoted_table(benchmark: str, sections: Sequence[Section]) -> list[Table]:
     metrics = [metric for key, metric in METRICS.items() if key in found]
     rows = []
     for result in quoted:
-        cells = [_quoted_cell(metric, result["metrics"].get(metric.key)) for metric in metrics]
+        values = [result["metrics"].get(metric.key) for metric in metrics]
+        cells = [_quoted_cell(metric, value) for metric, value in zip(metrics, values, strict=True)]
         ends = [text_cell(result.get("note", "")), text_cell(result["source"])]
         rows.append((text_cell(f"{result['name']} (quoted)"), *cells, *ends))
     notes = ["Published numbers, not computed here and not ranked; protocols differ."]
@@ -256,12 +257,9 @@ def quoted_table(benchmark: str, sections: Sequence[Section]) -> list[Table]:
     return [Table("quoted", f"{benchmark}, quoted", header, tuple(rows), tuple(notes))]
 
 
-def _quoted_cell(metric: Metric, value) -> Cell:
-    """A number, a range `[low, high]`, which sorts by its middle, or nothing."""
-    if value is None:
-        return Cell("", None)
-    parts = value if isinstance(value, list) else [value]
-    return Cell(" to ".join(format_value(metric, part) for part in parts), sum(parts) / len(parts))
+def _quoted_cell(metric: Metric, value: float | None) -> Cell:
+    """A number, or nothing where the source gives none."""
+    return Cell("" if value is None else format_value(metric, value), value)
 
 
 def source_table(results: Sequence[Results], names: Mapping[Path, str]) -> Table:

@@ -20,7 +20,7 @@ from trainer.leaderboard_format import (
     format_value,
     legend,
 )
-from trainer.leaderboard_markdown import markdown_table, render_table, render_tables
+from trainer.leaderboard_markdown import markdown_table, render_table, render_tables, text_list
 from trainer.leaderboard_tables import Table, all_tables, class_table, source_table
 from trainer.metric_names import OFFICIAL_TEST_ROWS, OVERALL, Metric, is_official
 from trainer.results_file import Results, read_all_results
@@ -98,7 +98,7 @@ def _render(runs: list[Results], settings: CardSettings) -> str:
 def _result_lines(runs: list[Results]) -> list[str]:
     """The published checkpoint's own scores; with further results files, then the tables of all."""
     published = build_sections(runs[:1])
-    lines = [*legend(runs), "", "### The published checkpoint", "", *_checkpoint_lines(published)]
+    lines = [*legend(runs, checked=False), "", "### The published checkpoint", "", *_checkpoint_lines(published)]
     if len(runs) == 1:
         tables = {name: class_table(section) for name, (section,) in published.items()}
         return lines + render_tables({name: [_titled(table, name) for table in one] for name, one in tables.items()})
@@ -128,7 +128,8 @@ def _checkpoint_lines(published: Mapping[str, Sequence[Section]]) -> list[str]:
     scored = [_scored(section) for section in sections if section.benchmark != OVERALL]
     protocol = describe_protocol(sections[0].protocol)
     header = ["benchmark", "metric", "value", "interval"]
-    return [f"- Protocol: {protocol}.", f"- Scored: {'; '.join(scored)}.", "", *markdown_table(header, rows), ""]
+    notes = [f"Protocol: {protocol}.", f"Scored: {'; '.join(scored)}."]
+    return [*text_list(notes), *markdown_table(header, rows), ""]
 
 
 def _score_cells(metric: Metric, score: Score) -> list[str]:

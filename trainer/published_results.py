@@ -8,7 +8,7 @@ PUBLISHED = Path(__file__).with_suffix(".yaml")
 
 
 def read_published(path: Path = PUBLISHED) -> list[dict]:
-    """The quoted results: mappings with name, benchmark, metrics, source and perhaps note.
+    """The quoted results: mappings with name, benchmark, metrics, source (the publication) and perhaps note.
 
     Raises:
         ValueError: on a missing or unknown field, or a metric that is not ours; names the file and the entry.

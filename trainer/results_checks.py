@@ -2,12 +2,19 @@
 
 import json
 import math
+import re
 from datetime import datetime
 
 from trainer.metric_names import MODALITIES, OVERALL, benchmark_of, value_range
 
 SCHEMA_VERSION = 2
+# Integers up to here are the same as floats and for every reader of JSON; sums of them overflow nowhere.
+LARGEST = 2**53
+MOST_RESAMPLES = 100_000
 _RESERVED = (OVERALL, "leaderboard")
+# Names of benchmarks and metrics become file names, columns and addresses inside a page.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME_RULE = "at most 64 letters, digits, `_`, `-` and `.`"
 _OBJECTS = (
     *("model", "checkpoint", "versions", "protocol", "data", "metrics"),
     *("intervals", "per_class", "confusion", "reasons", "seconds"),
@@ -27,8 +34,11 @@ def check_content(content) -> None:
     _check_date(content, "created")
     for name in _OBJECTS:
         _expect(isinstance(_get(content, name), dict), name, "an object", content[name])
-    _check_text(content["model"], "name", "model.")
-    _check_integer(content["model"], "parameters", 1, "model.")
+    _check_model(content["model"])
+    for name in ("checkpoint", "versions", "seconds"):
+        _check_flat(content[name], f"{name}.")
+    for key, reason in content["reasons"].items():
+        _expect(_is_text(reason), f"reasons.{key}", "a non-empty string", reason)
     _check_protocol(content["protocol"])
     _check_data(content["data"], content["protocol"]["split"])
     _check_metrics(content["metrics"], content["data"], content["reasons"])
@@ -41,14 +51,31 @@ def check_content(content) -> None:
         _check_confusion(benchmark, confusion, content)
 
 
+def _check_model(model: dict) -> None:
+    _check_text(model, "name", "model.")
+    _check_integer(model, "parameters", 1, "model.")
+    fusion = model.get("fusion_type")
+    _expect(fusion is None or _is_text(fusion), "model.fusion_type", "a non-empty string or null", fusion)
+    _check_flat(model, "model.")
+
+
+def _check_flat(content: dict, prefix: str) -> None:
+    """No lists or objects: each value tells one thing, in one cell of a table."""
+    for name, value in content.items():
+        flat = value is None or isinstance(value, (str, bool)) or _is_number(value)
+        _expect(flat, prefix + name, "a string, a finite number, true, false or null", value)
+
+
 def _check_protocol(protocol: dict) -> None:
     for name in ("context_before", "context_after"):
         _check_integer(protocol, name, 0, "protocol.")
     for name in ("decoding", "emotions", "split"):
         _check_text(protocol, name, "protocol.")
     modalities = _get(protocol, "modalities", "protocol.")
-    allowed = isinstance(modalities, list) and modalities and all(name in MODALITIES for name in modalities)
-    _expect(allowed, "protocol.modalities", f"a list of {', '.join(MODALITIES)}", modalities)
+    # In one order, without repeats: else one protocol would be several.
+    ordered = isinstance(modalities, list) and modalities == [name for name in MODALITIES if name in modalities]
+    rule = f"a list of {', '.join(MODALITIES)}, in this order, each at most once"
+    _expect(ordered and modalities, "protocol.modalities", rule, modalities)
     flag = _get(protocol, "universal_labels", "protocol.")
     _expect(isinstance(flag, bool), "protocol.universal_labels", "true or false", flag)
 
@@ -56,8 +83,8 @@ def _check_protocol(protocol: dict) -> None:
 def _check_data(data: dict, split: str) -> None:
     _expect(bool(data), "data", "at least one benchmark", data)
     for name, part in data.items():
-        usable = name not in _RESERVED and not set("/\\") & set(name)
-        _expect(usable, f"data.{name}", f"a name without slashes other than {', '.join(_RESERVED)}", name)
+        usable = _NAME.fullmatch(name) and name.lower() not in _RESERVED
+        _expect(usable, "data", f"names of {_NAME_RULE}, other than {', '.join(_RESERVED)}", name)
         _expect(isinstance(part, dict), f"data.{name}", "an object", part)
         _check_text(part, "fingerprint", f"data.{name}.")
         _check_integer(part, "rows", 1, f"data.{name}.")
@@ -68,10 +95,10 @@ def _check_data(data: dict, split: str) -> None:
 def _check_metrics(metrics: dict, data: dict, reasons: dict) -> None:
     _expect(bool(metrics), "metrics", "at least one value", metrics)
     for key, value in metrics.items():
-        benchmark, name = benchmark_of(key), key.split("/")[-1]
-        _expect(
-            benchmark == OVERALL or benchmark in data, f"metrics.{key}", f"a benchmark of data ({', '.join(data)})", key
-        )
+        benchmark, name = benchmark_of(key), key.removeprefix(f"{benchmark_of(key)}/")
+        known = "/" not in key or benchmark in data
+        _expect(known, f"metrics.{key}", f"a benchmark of data ({', '.join(data)})", key)
+        _expect(_NAME.fullmatch(name), "metrics", f"`benchmark/metric` or `metric`, {_NAME_RULE}", key)
         if value is None:
             _expect(_is_text(reasons.get(key)), f"reasons.{key}", "why the value is null", reasons.get(key))
             continue
@@ -96,7 +123,7 @@ def _check_intervals(content: dict) -> None:
         _expect(not content["intervals"], "bootstrap", "how the intervals were made", bootstrap)
         return
     _expect(isinstance(bootstrap, dict), "bootstrap", "an object or null", bootstrap)
-    _check_integer(bootstrap, "resamples", 1, "bootstrap.")
+    _check_integer(bootstrap, "resamples", 1, "bootstrap.", MOST_RESAMPLES)
     _check_integer(bootstrap, "seed", 0, "bootstrap.")
     level = _get(bootstrap, "confidence_level", "bootstrap.")
     _expect(_is_number(level) and 0 < level < 1, "bootstrap.confidence_level", "a number in (0, 1)", level)
@@ -110,7 +137,9 @@ def _check_file(content: dict, name: str) -> None:
     _expect(isinstance(entry, dict), name, "an object or null", entry)
     for part in ("file", "sha256"):
         _check_text(entry, part, f"{name}.")
-    _expect(not set("/\\") & set(entry["file"]), f"{name}.file", "a file name without a folder", entry["file"])
+    file = entry["file"]
+    plain = file not in (".", "..") and len(file.encode()) <= 200 and file.isprintable() and not set("/\\") & set(file)
+    _expect(plain, f"{name}.file", "a file name without a folder, of at most 200 bytes", file)
 
 
 def _check_per_class(field: str, benchmark: str, per_class, data: dict) -> None:
@@ -146,17 +175,20 @@ def _check_confusion(benchmark: str, confusion, content: dict) -> None:
 
 def _is_counts(values, size: int) -> bool:
     listed = isinstance(values, list) and len(values) == size
-    return listed and all(isinstance(count, int) and count >= 0 for count in values)
+    return listed and all(_is_integer(count, 0) for count in values)
+
+
+def _is_integer(value, low: int, high: int = LARGEST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _check_text(content: dict, name: str, prefix: str = "") -> None:
     _expect(_is_text(_get(content, name, prefix)), prefix + name, "a non-empty string", content[name])
 
 
-def _check_integer(content: dict, name: str, low: int, prefix: str = "") -> None:
+def _check_integer(content: dict, name: str, low: int, prefix: str = "", high: int = LARGEST) -> None:
     value = _get(content, name, prefix)
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    _expect(whole, prefix + name, f"an integer >= {low}", value)
+    _expect(_is_integer(value, low, high), prefix + name, f"an integer in [{low}, {high}]", value)
 
 
 def _check_date(content: dict, name: str) -> None:
@@ -178,11 +210,13 @@ def _is_text(value) -> bool:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Finite and no larger than what sums, means and deviations can hold; `NaN` compares as false."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _expect(holds: bool, field: str, expected: str, got) -> None:
     if not holds:
+        field = " ".join(field.split())[:200]  # one line, whatever the keys of the file are
         raise ValueError(f"{field}: expected {expected}, got {_short(got)}")
 
 

@@ -44,6 +44,7 @@ from trainer.evaluation import (
 )
 from trainer.fields import nearest
 from trainer.loop import Loop
+from trainer.metric_names import MODALITIES
 from trainer.optimization import build_optimizer
 from trainer.predictions_file import write_predictions
 from trainer.publishing import Publisher, finish_uploads, repository
@@ -240,8 +241,8 @@ def _validation_results(config: RunConfig, seed: int, data: RunData, model, rows
 def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, data, seconds, progress) -> Path:
     """Scores the test sets, once, and writes predictions and results."""
     began = time.monotonic()
-    modalities = ["text", *config.modalities]
-    rows = predict(model, processor, data.test, accelerator, modalities, config.eval_batch_size, progress)
+    described = protocol(config)
+    rows = predict(model, processor, data.test, accelerator, described["modalities"], config.eval_batch_size, progress)
     path = folder / "results.json"
     if accelerator.is_main_process:
         write_predictions(folder / "predictions.parquet", rows)
@@ -250,7 +251,7 @@ def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, 
             run=config.run,
             seed=seed,
             model=model,
-            protocol=protocol(config),
+            protocol=described,
             data=describe_data(data.test),
             checkpoint=describe_checkpoint(folder / BEST),
             **environment(),
@@ -266,7 +267,7 @@ def protocol(config: RunConfig) -> dict:
     return {
         "context_before": config.context_before,
         "context_after": config.context_after,
-        "modalities": ["text", *config.modalities],
+        "modalities": [name for name in MODALITIES if name == "text" or name in config.modalities],
         "feature_sets": config.feature_sets,
         "decoding": GREEDY,
         "emotions": "per benchmark",

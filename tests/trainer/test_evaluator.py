@@ -12,7 +12,7 @@ import torch
 
 from trainer.arguments import RunConfig
 from trainer.cli import main
-from trainer.evaluator import Protocol, evaluate_checkpoint
+from trainer.evaluator import Protocol, _conditions, evaluate_checkpoint
 from trainer.predictions_file import check_predictions, read_predictions
 from trainer.results_file import read_results
 from trainer.train import train
@@ -51,6 +51,12 @@ def test_all_six_incomplete_sets_of_modalities_in_one_run(run, tmp_path, capsys)
     whole, trained = read_results(out), read_results(folder / "results.json")
     assert whole.content["metrics"] == trained.content["metrics"]
     assert whole.content["intervals"] == trained.content["intervals"]
+
+
+def test_modalities_are_written_in_one_order_whatever_that_of_training():
+    """A checkpoint may hold them in the order of its config."""
+    found = list(_conditions(["text", "visual", "audio"], Protocol(missing_modalities=True)))
+    assert found[:2] == [["text", "audio", "visual"], ["text", "audio"]] and len(found) == 7
 
 
 def test_without_text_no_word_is_read(run, tmp_path, monkeypatch):

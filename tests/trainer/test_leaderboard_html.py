@@ -1,16 +1,18 @@
 """The leaderboard's page: whole in one file, and sorted, filtered and readable in a browser."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
-from results_files import write_many, write_results
+from results_files import make_results, write_many, write_results
 
 from trainer import leaderboard_plots
 from trainer.leaderboard import build_board, write_leaderboard
 from trainer.leaderboard_html import anchor, render_html
 from trainer.leaderboard_plots import write_plots
+from trainer.results_file import seal
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -90,6 +92,26 @@ def test_anchors_are_plain():
     assert anchor("My data/set", "protocol-1") == "my-data-set-protocol-1"
 
 
+def test_names_that_give_one_anchor_get_two(tmp_path):
+    """Also those that the page itself has, and a benchmark named as another one's table."""
+    content = make_results()
+    names = ["my_data", "my-data", "sources", "filter", "mosi", "mosi.protocol-1"]
+    metrics = {f"{name}/mae": 0.5 for name in names}
+    fields = {"data": dict.fromkeys(names, content["data"]["mosi"]), "metrics": metrics}
+    path = tmp_path / "run.json"
+    empty = {"intervals": {}, "per_class": {}, "confusion": {}}
+    path.write_text(json.dumps(seal(content | fields | empty)), encoding="utf-8")
+    board = build_board([path])
+    text = render_html(board.tables, [], board.runs, board.names)
+    parsed = Parser(text)
+    assert len(set(parsed.ids)) == len(parsed.ids) and {"my-data", "my-data-2", "sources-2"} <= set(parsed.ids)
+    addresses = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', text)
+    assert [name for _, name in addresses] == [*board.tables, "sources"]
+    assert {address for address, _ in addresses} <= set(parsed.ids) and len(set(addresses)) == len(addresses)
+    for address, name in addresses[:-1]:
+        assert f'<section id="{address}">\n<h2>{name}</h2>' in text
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
@@ -162,12 +184,12 @@ def test_the_keyboard_sorts_too(open_page):
 def test_missing_values_stay_last(open_page):
     """Of the quoted numbers many have none: they come last in both directions, and numbers are not sorted as text."""
     page = open_page()
-    button = page.locator("#mosi-quoted").get_by_role("button", name="Corr ↑")
-    button.click()
-    ascending = column(page, "mosi-quoted", "Corr ↑")
-    button.click()
-    descending = column(page, "mosi-quoted", "Corr ↑")
-    assert ascending == ["0.774", "0.809", "0.88", ""] and descending == ["0.88", "0.809", "0.774", ""]
+    for title, expected in {"Accuracy ↑": ["0.6509"], "Weighted F1 ↑": ["0.55", "0.564", "0.6551", "0.6561"]}.items():
+        button, missing = page.locator("#meld-quoted").get_by_role("button", name=title), [""] * (4 - len(expected))
+        button.click()
+        assert column(page, "meld-quoted", title) == [*expected, *missing]
+        button.click()
+        assert column(page, "meld-quoted", title) == [*expected[::-1], *missing]
     page.locator("#sources").get_by_role("button", name="seed").click()
     assert column(page, "sources", "seed") == ["1", "1", "1", "1", "2", "2", "3", "3"]
 

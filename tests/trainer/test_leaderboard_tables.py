@@ -70,6 +70,13 @@ def test_the_legend_says_what_the_intervals_are(tmp_path):
     assert not [line for line in legend([read_results(tmp_path / "plain.json")]) if line.startswith("One seed")]
 
 
+def test_the_legend_says_what_checked_means(tmp_path):
+    runs = [read_results(write_results(tmp_path))]
+    (line,) = set(legend(runs)) - set(legend(runs, checked=False))
+    assert line.startswith("checked: recomputed = every number was made again from the predictions beside the results")
+    assert line.endswith("no predictions = shown as written there.")
+
+
 def test_the_column_checked_says_what_was_recomputed(tmp_path):
     both = [write_results(tmp_path, run="both", seed=1, predictions=True), write_results(tmp_path, run="both", seed=2)]
     files = [*both, write_results(tmp_path, run="all", predictions=True), write_results(tmp_path, run="none")]

@@ -80,6 +80,8 @@ def test_metadata_is_read_back_by_the_hub_library(card):
     assert mae.metric_value == pytest.approx(published["metrics"]["mosi/mae"], abs=1e-6)
     assert f1.metric_value == pytest.approx(published["metrics"]["meld/weighted_f1"], abs=1e-6)
     assert (mae.metric_type, f1.metric_type) == ("mae", "f1")
+    protocol = "modalities text+audio+visual; split test; universal_labels true"
+    assert all(entry.metric_args["protocol"].endswith(protocol) for entry in data.eval_results)
     assert (mae.task_type, f1.task_type) == ("multimodal-sentiment-analysis", "emotion-recognition-in-conversation")
 
 
@@ -99,6 +101,16 @@ def test_eval_results_are_read_back_by_the_hub_library(card):
     notes = f"run full-seed1, seed 1, commit 0123abc; 95 % bootstrap interval {low} to {high}; context_after 2;"
     assert entries[0].notes.startswith(notes) and low < entries[0].value < high
     assert entries[0].source_url == "https://huggingface.co/someone/unimse-tiny/blob/main/results.json"
+
+
+def test_another_protocol_does_not_replace_a_value(tmp_path):
+    """By the Hub's own comparison; `test_names_are_constant_over_updates` sees that the same protocol does."""
+    files = [write_results(tmp_path, seed=seed, modalities=names) for seed, names in ((1, ("text",)), (2, ("text",)))]
+    files.append(write_results(tmp_path / "all"))
+    cards = [ModelCard.load(lay_out(tmp_path / str(number), [file])) for number, file in enumerate(files)]
+    text, again, whole = (card.data.eval_results for card in cards)
+    assert all(one.is_equal_except_value(other) for one, other in zip(text, again, strict=True)) and text != again
+    assert not any(one.is_equal_except_value(other) for one in text for other in whole)
 
 
 def test_names_are_constant_over_updates(tmp_path):

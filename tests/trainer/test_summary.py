@@ -9,6 +9,7 @@ import yaml
 
 from tests.trainer.results_files import write_many, write_results
 from trainer.cli import main
+from trainer.results_file import seal
 from trainer.summary import write_summary
 
 
@@ -19,13 +20,30 @@ def test_means_and_deviations_are_those_of_the_files(tmp_path):
     expected = f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
     lines = text.splitlines()
     assert "mosi MAE ↓" in lines[0] and lines[0].rstrip(" |").endswith("Emotion accuracy ↑")
-    assert lines[2].startswith(f"| full | 1, 2, 3 | {expected} |")
+    assert lines[0].startswith("| run | seeds | modalities | mosi MAE ↓ |")
+    assert lines[2].startswith(f"| full | 1, 2, 3 | T+A+V | {expected} |")
+    assert lines[4].startswith("| text-only | 1 | T |")
+    shared = "context_after 2; context_before 2; decoding constrained greedy; emotions per benchmark; split test;"
+    assert f"Protocol but for the columns above: {shared} universal_labels true." in lines
     assert [line.split(" | ")[0] for line in lines[3:5]] == ["| cross", "| text-only"]
     assert "±" not in lines[4] and "Commit 0123abc." in text
     assert text == (tmp_path / "summary.md").read_text()
     with (tmp_path / "summary.csv").open(newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["run"] == "full" and row["metric"] == "mae")
     assert (float(row["mean"]), float(row["std"])) == (statistics.fmean(values), statistics.stdev(values))
+
+
+def test_each_difference_of_protocols_is_a_column_and_none_is_averaged_over(tmp_path):
+    files = [write_results(tmp_path, run="full", seed=seed) for seed in (1, 2)]
+    assert "Protocol: context_after 2; context_before 2;" in write_summary(files, tmp_path)
+    content = json.loads(files[1].read_text())
+    other = {"context_after": 0, "decoding": "posterior", "labels": "tf-idf"}
+    files[1].write_text(json.dumps(seal(content | {"protocol": content["protocol"] | other})))
+    lines = write_summary(files, tmp_path).splitlines()
+    assert lines[0].startswith("| run | seeds | context | decoding | labels | mosi MAE ↓ |")
+    assert lines[2].startswith("| full | 1 | 2/2 | constrained greedy | null |")
+    assert lines[3].startswith("| full | 2 | 2/0 | posterior | tf-idf |")
+    assert not any("±" in line for line in lines[2:4])
 
 
 def test_other_rows_are_said_to_be_not_comparable(tmp_path):

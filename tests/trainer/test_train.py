@@ -17,7 +17,7 @@ from trainer.hub import publish_folder
 from trainer.optimization import build_optimizer, group_of
 from trainer.predictions_file import check_predictions
 from trainer.results_file import read_results
-from trainer.train import load_data, train
+from trainer.train import load_data, protocol, train
 
 
 def build(settings: dict, **changes):
@@ -96,6 +96,11 @@ def test_a_run_without_a_modality_neither_sees_nor_trains_it(run_settings):
     assert read_results(again).protocol["modalities"] == ["text", "visual"]
     with pytest.raises(ValueError, match="the model was trained with text, visual, got 'audio'"):
         evaluate_checkpoint(path.parent / BEST, config.data, out, Protocol(modalities=["audio"]))
+
+
+def test_the_order_of_modalities_in_a_config_makes_no_other_protocol(run_settings):
+    written = [protocol(RunConfig(**{**run_settings, "modalities": names})) for names in (["visual", "audio"], [])]
+    assert [one["modalities"] for one in written] == [["text", "audio", "visual"], ["text"]]
 
 
 @pytest.mark.parametrize("modalities", [[], ["audio"], ["audio", "visual"]])
