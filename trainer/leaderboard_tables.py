@@ -88,7 +88,8 @@ def benchmark_tables(
     tables = []
     for section in sections:
         tables += [section_table(section, sections[0], checks), *class_table(section)]
-    tables += modality_tables(benchmark, sections)
+        if section is sections[0]:  # what many read for; the sections that follow may be one for each condition
+            tables += modality_tables(benchmark, sections)
     return [*tables, *(quoted_table(benchmark, sections) if quoted else [])]
 
 
@@ -97,8 +98,8 @@ def benchmark_tables(
 
 def section_table(section: Section, first: Section, checks: Mapping[Path, str] | None = None) -> Table:
     """The ranked table of one section; `first` is the section that its notes tell it apart from."""
-    header = ["rank", "run", "seeds", *PROTOCOL_COLUMNS, *(metric_header(metric) for metric in section.metrics)]
-    header += [*([] if checks is None else ["checked"]), *MODEL_COLUMNS]
+    header = ["rank", "run", "seeds", *([] if checks is None else ["checked"]), *PROTOCOL_COLUMNS]
+    header += [*(metric_header(metric) for metric in section.metrics), *MODEL_COLUMNS]
     return Table(
         name=f"protocol-{section.number}",
         title=f"{section.benchmark}, protocol {section.number}",
@@ -114,7 +115,7 @@ def _section_row(section: Section, entry: Entry, checks: Mapping[Path, str] | No
     scores = [score_cell(metric, entry.scores.get(metric.key)) for metric in section.metrics]
     checked = [] if checks is None else [text_cell(describe_checks(entry.results, checks))]
     protocol = [text_cell(value) for value in protocol_values(section.protocol)]
-    return (rank, *run_cells(entry), *protocol, *scores, *checked, *model_cells(entry.model))
+    return (rank, *run_cells(entry), *checked, *protocol, *scores, *model_cells(entry.model))
 
 
 def run_cells(entry: Entry) -> list[Cell]:
@@ -140,6 +141,7 @@ def _section_notes(section: Section, first: Section) -> list[str]:
     data, primary = section.data, primary_metric(section.entries)
     split = " (official split by row count)" if section.official else f" ({_UNOFFICIAL})"
     split = split if section.benchmark in OFFICIAL_TEST_ROWS else ""
+    split = ", on which the models were trained" if data["split"] == "train" else split
     return [
         f"Protocol: {describe_protocol(section.protocol)}.",
         *_difference(section, first),
@@ -159,12 +161,17 @@ def _difference(section: Section, first: Section) -> list[str]:
 
 
 def _missing_values(section: Section) -> list[str]:
-    return [
-        f"{entry.name}, {metric.title}: {MISSING} ({entry.scores[metric.key].reason})"
-        for entry in section.entries
-        for metric in section.metrics
-        if metric.key in entry.scores and entry.scores[metric.key].mean is None
-    ]
+    """Why a cell has no value, or a value of one seed no interval."""
+    lines = []
+    for entry in section.entries:
+        for metric in section.metrics:
+            score = entry.scores.get(metric.key)
+            if score is not None and score.mean is None:
+                lines.append(f"{entry.name}, {metric.title}: {MISSING} ({score.reason})")
+            elif score is not None and score.interval is None and len(entry.results) == 1:
+                reason = entry.results[0].interval_reason(section.benchmark, metric.key)
+                lines += [f"{entry.name}, {metric.title}: no interval ({reason})"] * (reason is not None)
+    return lines
 
 
 def class_table(section: Section) -> list[Table]:

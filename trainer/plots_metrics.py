@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.leaderboard_format import format_value, modality_letters
+from trainer.leaderboard_format import format_value
 from trainer.metric_names import METRICS, Metric
-from trainer.plots_style import COLORS, MOST_SECTIONS, Picture, new_figure, save
+from trainer.plots_style import COLORS, MOST_SECTIONS, Picture, new_figure, protocol_name, save
 from trainer.results_groups import Entry, Score, Section, primary_metric
 
 MAIN_METRICS = ("mae", "corr", "acc7", "acc2_has0", "acc2_non0", "f1_non0", "accuracy", "weighted_f1", "macro_f1")
@@ -102,13 +102,15 @@ def spread(score: Score) -> tuple[float, float]:
 
 def _name(section: Section, entry: Entry) -> str:
     seeds = f"{len(entry.seeds)} seed{'s' if len(entry.seeds) > 1 else ''}"
-    return f"{entry.name}\nprotocol {section.number}, {modality_letters(section.protocol['modalities'])}, {seeds}"
+    return f"{entry.name}, {seeds}\n{protocol_name(section)}"
 
 
 def _caption(sections: Sequence[Section]) -> str:
     parts = [_WHISKERS]
     if len(sections) > 1:
-        parts.append("One colour for each protocol; bars of different colours are not comparable.")
+        parts.append("One colour for each protocol; bars of different protocols are not comparable.")
+    if len(sections) > len(COLORS):
+        parts.append(f"Colours come again after {len(COLORS)} protocols.")
     if len(sections) > MOST_SECTIONS:
         parts.append(f"Only the first {MOST_SECTIONS} of {len(sections)} protocols are drawn.")
     cut = [section for section in sections[:MOST_SECTIONS] if len(section.entries) > _MOST_ENTRIES]

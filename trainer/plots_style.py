@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.leaderboard_format import modality_letters
+from trainer.leaderboard_format import protocol_values
 from trainer.results_groups import Entry, Section
 
 # Okabe and Ito (2008); wine for their black, on which no whisker shows, and no yellow, too pale for marks on white.
@@ -42,9 +42,14 @@ class Picture:
 
 
 def entry_title(section: Section, entry: Entry) -> str:
-    """`meld, protocol 2 (T+A): full`."""
-    modalities = modality_letters(section.protocol["modalities"])
-    return f"{section.benchmark}, protocol {section.number} ({modalities}): {entry.name}"
+    """`meld, protocol 2 (T+A, 2/2, constrained greedy): full`."""
+    return f"{section.benchmark}, {protocol_name(section)}: {entry.name}"
+
+
+def protocol_name(section: Section) -> str:
+    """`protocol 2 (T+A, 2/2, constrained greedy)`: modalities, context, decoding."""
+    context, modalities, decoding = protocol_values(section.protocol)
+    return f"protocol {section.number} ({modalities}, {context}, {decoding})"
 
 
 @contextmanager

@@ -164,10 +164,10 @@ def _check_confusion(benchmark: str, confusion, content: dict) -> None:
     size = len(labels)
     square = isinstance(matrix, list) and len(matrix) == size and all(_is_counts(row, size) for row in matrix)
     _expect(square, f"{field}.matrix", f"{size} rows of {size} counts", matrix)
-    other = confusion.get("other", [0] * size)
+    other = _get(confusion, "other", f"{field}.")
     _expect(_is_counts(other, size), f"{field}.other", f"{size} counts", other)
     accuracy = content["metrics"].get(f"{benchmark}/accuracy")
-    if accuracy is not None and "other" in confusion:
+    if accuracy is not None:
         right, samples = sum(row[at] for at, row in enumerate(matrix)), sum(map(sum, matrix)) + sum(other)
         agrees = samples > 0 and math.isclose(accuracy, right / samples, abs_tol=1e-9)
         _expect(agrees, f"metrics.{benchmark}/accuracy", f"{right}/{samples} as in {field}", accuracy)

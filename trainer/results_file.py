@@ -77,6 +77,10 @@ class Results:
         """[low, high] of the bootstrap interval; `None` where there is none."""
         return self.content["intervals"].get(key if benchmark == OVERALL else f"{benchmark}/{key}")
 
+    def interval_reason(self, benchmark: str, key: str) -> str | None:
+        """Why there is no interval; `None` where there is one, or none was made."""
+        return self.content["reasons"].get(f"intervals/{key if benchmark == OVERALL else f'{benchmark}/{key}'}")
+
     def beside(self, name: str) -> Path | None:
         """Path of `predictions` or `states`, the files beside this one; `None` where it has none or it is not there.
 

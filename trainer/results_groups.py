@@ -103,9 +103,11 @@ def _section(benchmark: str, number: int, results: list[Results]) -> Section:
 
 
 def _one_a_seed(benchmark: str, results: list[Results]) -> list[Results]:
-    """Results by seed. A training scored again on the same rows counts once; other scores for them are refused."""
+    """Results by seed. A training scored again on the same rows counts once, by the file that can be made again from
+    its predictions where there is one; other scores for the same rows are refused.
+    """
     seeds: dict[int, Results] = {}
-    for one in sorted(results, key=lambda one: (one.seed, str(one.path))):
+    for one in sorted(results, key=lambda one: (one.seed, one.beside("predictions") is None, str(one.path))):
         first = seeds.setdefault(one.seed, one)
         if first.scores(benchmark) != one.scores(benchmark):
             raise ValueError(

@@ -19,6 +19,7 @@ from trainer.results_file import file_digest, read_results
 from trainer.uploads import PENDING
 
 _VALIDATION = "validation.json"  # of a run folder: what chose the checkpoint
+_FIELDS = ("run", "seed", "protocol", "metrics")  # of every results file, of old schemas too
 _BESIDE = ("predictions", "states")
 # Bytes of one file: results take some 50 KiB, predictions of MOSEI's test set less than one MiB, its states some 30.
 _LARGEST = {".json": 5 * 2**20, ".parquet": 200 * 2**20}
@@ -89,13 +90,13 @@ def _is_results(path: Path) -> bool:
     if path.suffix != ".json" or path.name.startswith(".") or path.name == _VALIDATION:
         return False
     text = path.read_bytes()
-    if not all(field in text for field in (b'"schema_version"', b'"run"', b'"metrics"')):
+    if not all(f'"{field}"'.encode() in text for field in _FIELDS):
         return False
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and {"schema_version", "run", "metrics"} <= set(content)
+    except (ValueError, RecursionError):  # cut short, say: to be refused as well
+        return True
+    return isinstance(content, dict) and set(_FIELDS) <= set(content)
 
 
 # --- repositories -----------------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def test_outputs_without_a_label_have_a_column_of_their_own(tmp_path, drawn):
     image = drawn["confusion.png"].axes[0].images[0].get_array()
     assert np.allclose(image, [[0.75, 0, 0.25], [1 / 3, 2 / 3, 0]]), "each row is shares of its gold class"
     assert "no label: the output was no label" in picture.caption
-    assert picture.title == "Confusion matrix, meld, protocol 1 (T+A+V): full"
+    assert picture.title == "Confusion matrix, meld, protocol 1 (T+A+V, 2/2, constrained greedy): full"
 
 
 # --- intensities ------------------------------------------------------------------------------------------------------

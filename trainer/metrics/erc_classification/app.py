@@ -16,7 +16,7 @@ MELD = "neutral, joy, surprise, anger, sadness, disgust, fear"
 
 def build_page() -> gr.Interface:
     """The page; its function takes the rows of the table, the label set and the number of resamples."""
-    metric = evaluate.load(str(HERE / "erc_classification.py"))
+    metric = evaluate.load(str(HERE / "erc_classification.py"), keep_in_memory=True)
 
     def compute(rows, labels, resamples):
         try:
@@ -31,7 +31,7 @@ def build_page() -> gr.Interface:
         compute,
         [
             gr.Dataframe(EXAMPLE, label="samples", headers=["predictions", "references"], type="array", column_count=2),
-            gr.Textbox(MELD, label="labels: the benchmark's set, comma between; empty = the gold labels, sorted"),
+            gr.Textbox(MELD, label="labels: the benchmark's set, comma between; empty = all gold or predicted, sorted"),
             gr.Slider(0, 10_000, 1000, step=100, label="resamples for the intervals"),
         ],
         gr.JSON(label="scores", open=True),

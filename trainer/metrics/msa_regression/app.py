@@ -15,7 +15,7 @@ EXAMPLE = [["1.2", "1.0"], ["-0.4", "-1.0"], ["", "2.0"], ["0.0", "0.5"], ["2.5"
 
 def build_page() -> gr.Interface:
     """The page; its function takes the rows of the table, the failure penalty and the number of resamples."""
-    metric = evaluate.load(str(HERE / "msa_regression.py"))
+    metric = evaluate.load(str(HERE / "msa_regression.py"), keep_in_memory=True)
 
     def compute(rows, failure_penalty, resamples):
         try:
