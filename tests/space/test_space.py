@@ -373,6 +373,16 @@ def damage(path: Path, name: str, table: dict) -> Path:
     return path
 
 
+def test_tables_and_pictures_of_before_go_with_the_messages_of_what_is_loaded(tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.setattr(leaderboard, "load_board", lambda *_: (None, {"a/b": "a/b: none"}))
+    app = leaderboard.build_app("", tmp_path)
+    load = next(one for one in app.fns.values() if one.name == "load")
+    given = {component.elem_id: value for component, value in load.fn("a/b", 3).items()}
+    assert given["tables"] == given["pictures"] == "" and "a/b: none" in given["messages"].value
+    assert {"tables", "pictures", "messages"} <= {component.elem_id for component in load.outputs}
+
+
 def test_predictions_that_cannot_be_read_leave_the_other_repositories(tmp_path, monkeypatch):
     good, bad = (fetched(tmp_path, repo, run=repo[:1]) for repo in ("a/good", "b/bad"))
     damage(bad, "predictions", {name: [[1, 2]] * 80 for name in PREDICTION_COLUMNS})
