@@ -171,7 +171,7 @@ def test_markdown_has_numbers_protocol_and_trace(files, tmp_path):
     first = table_rows(text, "1")[0]
     assert first[:7] == ["1", "full", "1, 2, 3", "no predictions", "2/2", "T+A+V", "constrained greedy"]
     assert first[-3:] == ["unimse-t5-tiny", "ffn", "1,234,567"]
-    assert shown == first[7]
+    assert shown == first[8]
     assert "- Not comparable with protocol 1; it differs in: modalities." in text
     assert "- Scored: 120 rows of split test (not the official test split), data bb22." in text
     assert "| `full-seed2.json` | full-seed2 | 2 | 0123abc | 2026-01-02T10:00:00+00:00 |" in text
