@@ -11,6 +11,7 @@ SCHEMA_VERSION = 2
 # Integers up to here are the same as floats and for every reader of JSON; sums of them overflow nowhere.
 LARGEST = 2**53
 MOST_RESAMPLES = 100_000
+_ROUNDING = 1e-9
 _RESERVED = (OVERALL, "leaderboard")
 # Names of benchmarks and metrics become file names, columns and addresses inside a page.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -118,6 +119,9 @@ def _check_intervals(content: dict) -> None:
             continue
         pair = isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))
         _expect(pair and interval[0] <= interval[1], field, "[low, high] or null", interval)
+        low, high = value_range(key.split("/")[-1])
+        inside = low - _ROUNDING <= interval[0] and interval[1] <= high + _ROUNDING
+        _expect(inside, field, f"numbers in [{low}, {high}]", interval)
     bootstrap = _get(content, "bootstrap")
     if bootstrap is None:
         _expect(not content["intervals"], "bootstrap", "how the intervals were made", bootstrap)
@@ -158,9 +162,8 @@ def _check_confusion(benchmark: str, confusion, content: dict) -> None:
     _expect(benchmark in content["data"], field, f"a benchmark of data ({', '.join(content['data'])})", benchmark)
     _expect(isinstance(confusion, dict), field, "an object", confusion)
     labels, matrix = _get(confusion, "labels", f"{field}."), _get(confusion, "matrix", f"{field}.")
-    _expect(
-        isinstance(labels, list) and labels and all(map(_is_text, labels)), f"{field}.labels", "a list of names", labels
-    )
+    listed = isinstance(labels, list) and labels and all(map(_is_text, labels))
+    _expect(listed and len(set(labels)) == len(labels), f"{field}.labels", "a list of different names", labels)
     size = len(labels)
     square = isinstance(matrix, list) and len(matrix) == size and all(_is_counts(row, size) for row in matrix)
     _expect(square, f"{field}.matrix", f"{size} rows of {size} counts", matrix)
@@ -169,7 +172,7 @@ def _check_confusion(benchmark: str, confusion, content: dict) -> None:
     accuracy = content["metrics"].get(f"{benchmark}/accuracy")
     if accuracy is not None:
         right, samples = sum(row[at] for at, row in enumerate(matrix)), sum(map(sum, matrix)) + sum(other)
-        agrees = samples > 0 and math.isclose(accuracy, right / samples, abs_tol=1e-9)
+        agrees = samples > 0 and math.isclose(accuracy, right / samples, abs_tol=_ROUNDING)
         _expect(agrees, f"metrics.{benchmark}/accuracy", f"{right}/{samples} as in {field}", accuracy)
 
 
