@@ -112,54 +112,7 @@ def _add_model_commands(commands):
         help="--field value, --field.of.it value, --out DIR, --extends CONFIG ...",
     )
 
-    example = "runs/sample_cpu/seed-1 data/mosi data/meld --out results/sample.json --missing-modalities"
-    evaluate = commands.add("evaluate", run.evaluate, "score a model or an adapter on prepared datasets", example)
-    evaluate.add_argument("model", help="run folder, checkpoint folder or Hub name")
-    evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
-    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions lie beside it as Parquet")
-    evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    evaluate.add_argument(
-        "--modalities", help="what the model may see, such as text,audio or audio; default: all it was trained with"
-    )
-    evaluate.add_argument(
-        "--missing-modalities", action="store_true", help="besides, with every smaller set of modalities: six of three"
-    )
-    evaluate.add_argument(
-        "--context", type=_context, metavar="BEFORE/AFTER", help="utterances it may read around each, such as 2/0"
-    )
-    evaluate.add_argument(
-        "--decoding",
-        default="greedy",
-        choices=["greedy", "posterior"],
-        help="greedy: the label that is written; posterior: mean intensity and most probable emotion over all labels",
-    )
-    evaluate.add_argument("--states", action="store_true", help="keep text states around fusion, for the t-SNE picture")
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
-
-    board = commands.add(
-        "leaderboard",
-        run.leaderboard,
-        "tables and plots from the results of runs, on disk and on the Hub",
-        "runs --out board --from-hub me/unimse-base",
-    )
-    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
-    board.add_argument("--out", type=Path, required=True)
-    board.add_argument(
-        "--from-hub",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="OWNER/NAME[@REVISION]",
-        help="model repositories on the Hub; their results are kept in OUT/hub",
-    )
-    board.add_argument(
-        "--all-entries",
-        action="store_true",
-        help="confusion, intensity and t-SNE of every entry, not of the first only",
-    )
-
-    _add_compare_command(commands)
+    _add_evaluation_commands(commands)
 
     example = 'published --text "I cannot believe it!" clip.mp4'
     predict = commands.add("predict", run.predict, "the label of one utterance", example)
@@ -214,6 +167,57 @@ def _add_with_predictions(parser):
         action="store_true",
         help="also the test predictions, with ids and gold labels; most benchmarks' may not be passed on",
     )
+
+
+def _add_evaluation_commands(commands):
+    example = "runs/sample_cpu/seed-1 data/mosi data/meld --out results/sample.json --missing-modalities"
+    evaluate = commands.add("evaluate", run.evaluate, "score a model or an adapter on prepared datasets", example)
+    evaluate.add_argument("model", help="run folder, checkpoint folder or Hub name")
+    evaluate.add_argument("data", nargs="+", help="prepared folders, or owner/name of prepared Hub datasets")
+    evaluate.add_argument("--out", type=Path, required=True, help="results JSON; predictions lie beside it as Parquet")
+    evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"])
+    evaluate.add_argument(
+        "--modalities", help="what the model may see, such as text,audio or audio; default: all it was trained with"
+    )
+    evaluate.add_argument(
+        "--missing-modalities", action="store_true", help="besides, with every smaller set of modalities: six of three"
+    )
+    evaluate.add_argument(
+        "--context", type=_context, metavar="BEFORE/AFTER", help="utterances it may read around each, such as 2/0"
+    )
+    evaluate.add_argument(
+        "--decoding",
+        default="greedy",
+        choices=["greedy", "posterior"],
+        help="greedy: the label that is written; posterior: mean intensity and most probable emotion over all labels",
+    )
+    evaluate.add_argument("--states", action="store_true", help="keep text states around fusion, for the t-SNE picture")
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
+
+    board = commands.add(
+        "leaderboard",
+        run.leaderboard,
+        "tables and plots from the results of runs, on disk and on the Hub",
+        "runs --out board --from-hub me/unimse-base",
+    )
+    board.add_argument("results", type=Path, nargs="*", metavar="RUNS", help="results files, or folders with some")
+    board.add_argument("--out", type=Path, required=True)
+    board.add_argument(
+        "--from-hub",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OWNER/NAME[@REVISION]",
+        help="model repositories on the Hub; their results are kept in OUT/hub",
+    )
+    board.add_argument(
+        "--all-entries",
+        action="store_true",
+        help="confusion, intensity and t-SNE of every entry, not of the first only",
+    )
+
+    _add_compare_command(commands)
 
 
 def _add_compare_command(commands):
