@@ -173,7 +173,7 @@ def test_the_name_must_be_free_and_usable(manifest):
     path = manifest(ROWS[2:3])
     with pytest.raises(ValueError, match=r"custom: the name 'MELD' is a benchmark's; choose another with .* 'name'"):
         custom.read(path, name="MELD")
-    with pytest.raises(ValueError, match=r"custom: dataset: expected a name of letters.*option 'name'"):
+    with pytest.raises(ValueError, match=r"custom: dataset: expected a name of at most 64 letters.*option 'name'"):
         custom.read(path, name="my data")
 
 
