@@ -360,7 +360,9 @@ def test_a_run_that_clashes_with_an_earlier_one_of_its_owner_is_left_out_by_name
     board, problems = loaded(monkeypatch, files, {"a/b": "a/b: none"})
     assert sorted(one.entry for one in board.runs) == ["other/full", "tester/full"]
     assert list(problems) == ["a/b", "tester/again"]
-    assert problems["tester/again"].startswith("tester/again@0123456789ab/results.json: seed: expected another seed")
+    assert problems["tester/again"].startswith(
+        "tester/again@0123456789ab/results.json: expected the numbers of tester/full@"
+    )
     assert "tester/full@0123456789ab/results.json" in problems["tester/again"] and str(tmp_path) not in str(problems)
 
 
