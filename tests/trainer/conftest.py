@@ -67,22 +67,20 @@ def datasets_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
 
 
-@pytest.fixture
-def prepared(tmp_path):
+def make_prepared(folder):
     """Labelled MOSI and MELD folders: 24 / 8 / 10 utterances each."""
     sizes = {"train": 24, "validation": 8, "test": 10}
-    folders = [write_prepared(tmp_path / "data" / name, name, sizes) for name in ("mosi", "meld")]
+    folders = [write_prepared(folder / "data" / name, name, sizes) for name in ("mosi", "meld")]
     label_datasets(folders)
     return folders
 
 
-@pytest.fixture
-def run_settings(prepared, tmp_path) -> dict:
+def make_settings(prepared, folder) -> dict:
     """Fields of a config that trains a tiny model in seconds."""
     return {
         "run": "tiny",
         "data": list(map(str, prepared)),
-        "output_dir": str(tmp_path / "runs"),
+        "output_dir": str(folder / "runs"),
         "model": {
             "text_config": {
                 **{"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 1},
@@ -96,3 +94,13 @@ def run_settings(prepared, tmp_path) -> dict:
         "learning_rate": 5e-3,
         "fusion_learning_rate": 5e-3,
     }
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    return make_prepared(tmp_path)
+
+
+@pytest.fixture
+def run_settings(prepared, tmp_path) -> dict:
+    return make_settings(prepared, tmp_path)
