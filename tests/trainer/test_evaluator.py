@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
 import torch
 
+from modeling_unimse import UniMSEProcessor
 from tests.trainer.conftest import make_prepared, make_settings
 from trainer.arguments import RunConfig
 from trainer.cli import main
+from trainer.decoders import GreedyDecoder
 from trainer.evaluator import Protocol, _conditions, evaluate_checkpoint
 from trainer.predictions_file import check_predictions, read_predictions
 from trainer.results_file import read_results
@@ -120,7 +123,7 @@ def test_posterior_decoding_is_a_protocol_of_its_own(run, tmp_path):
 
 def test_the_probability_of_a_written_label_is_the_products_of_its_steps(run, tmp_path):
     """By the logits of the model along the label, renormalised over what the grammar allows at each step."""
-    from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
+    from modeling_unimse import UniMSEForConditionalGeneration
     from trainer.data import Collator, load_split
 
     folder, data = run
@@ -137,6 +140,17 @@ def test_the_probability_of_a_written_label_is_the_products_of_its_steps(run, tm
         prefix = torch.nn.functional.pad(ids[:, :at], (1, 0), value=0)
         total += constrain(prefix, logits[at : at + 1]).log_softmax(-1)[0, token].item()
     assert row["label_probability"] == pytest.approx(math.exp(total), abs=2e-6)
+
+
+def test_what_stands_behind_the_end_is_no_choice_of_the_model(run):
+    """A shorter label of a batch is padded; the probability of that padding is not part of the label's."""
+    processor = UniMSEProcessor.from_pretrained(run[0] / "checkpoint-best")
+    end, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+    written = SimpleNamespace(sequences=torch.tensor([[pad, 5, end, pad], [pad, 5, 6, end]]), scores=())
+    steps = torch.tensor([[-1.0, -2.0, -9.0], [-1.0, -2.0, -3.0]])
+    model = SimpleNamespace(generate=lambda **_: written, compute_transition_scores=lambda *_, **__: steps)
+    found = GreedyDecoder(processor, "meld", synced=False)(model, {})
+    assert found["log_probability"].tolist() == [-3.0, -6.0]
 
 
 def test_names_with_dots_keep_their_predictions_apart(run, tmp_path):

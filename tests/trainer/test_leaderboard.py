@@ -11,15 +11,18 @@ import subprocess
 import sys
 
 import pytest
-from results_files import make_results, with_states, write_many, write_results
+from results_files import BOOTSTRAP, MELD, make_results, make_rows, with_states, write_many, write_results
 
 from trainer import leaderboard_plots
 from trainer.leaderboard import write_leaderboard
 from trainer.leaderboard_format import format_score
 from trainer.metric_names import METRICS, OFFICIAL_TEST_ROWS
+from trainer.predictions_file import write_predictions
 from trainer.published_results import PUBLISHED, read_published
 from trainer.results_file import read_all_results, seal
+from trainer.results_file import write_results as write_results_file
 from trainer.results_groups import Score, build_sections
+from trainer.scoring import score
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +126,18 @@ def test_a_training_scored_again_counts_once(tmp_path):
     path.write_text(json.dumps(seal(again)))
     with pytest.raises(ValueError, match="expected the meld scores of .*same run, seed, protocol and data; got others"):
         build_sections(read_all_results([first, path]))
+
+
+def test_of_two_evaluations_the_one_that_can_be_made_again_is_shown(tmp_path):
+    first = write_results(tmp_path / "a")
+    rows = [row for row in make_rows() if row["dataset"] == "meld"]
+    content = json.loads(first.read_text())
+    content["data"].pop("mosi")
+    write_predictions(tmp_path / "z.parquet", rows)
+    write_results_file(tmp_path / "z.json", content | score(rows, {"meld": MELD}, BOOTSTRAP), tmp_path / "z.parquet")
+    (section,) = sections_of([first, tmp_path / "z.json"], "meld")
+    (entry,) = section.entries
+    assert [one.path.name for one in entry.results] == ["z.json"]
 
 
 def test_a_missing_value_of_one_seed_is_never_averaged_away(tmp_path):

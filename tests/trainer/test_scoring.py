@@ -2,11 +2,14 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
+import evaluate
 import pyarrow.parquet
 import pytest
 from results_files import BOOTSTRAP, MELD, make_rows, write_results
 
+from trainer import scoring
 from trainer.predictions_file import check_predictions, read_predictions, write_predictions
 from trainer.results_file import read_results, seal
 from trainer.results_file import write_results as write_results_file
@@ -155,10 +158,13 @@ def test_several_threads_score_at_once():
     assert all(one == expected for one in found)
 
 
-def test_a_refused_score_leaves_nothing_behind():
-    """No lock on a file of the library's cache, and no rows that the next score would count."""
+def test_a_refused_score_leaves_nothing_behind(tmp_path, monkeypatch):
+    """No file of the library's cache, on whose lock other processes would wait, and no rows for the next to count."""
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path)
+    monkeypatch.setattr(scoring, "_metric", cache(scoring._metric.__wrapped__))
     rows = make_rows()
     expected = score(rows, {"meld": MELD})
     with pytest.raises(ValueError, match=r"references\[\d+\]: expected one of joy, anger"):
         score(rows, {"meld": ["joy", "anger"]})
     assert score(rows, {"meld": MELD}) == expected
+    assert not list(tmp_path.rglob("*.arrow*"))
