@@ -62,25 +62,33 @@ def predict(
     sides = [name for name in modalities if name != "text"]
     collator = Collator(processor, sides, with_labels=False, with_text="text" in modalities)
     model.eval()
-    rows = []
-    for name, dataset in datasets.items():
-        samples = Indexed({name: dataset})
-        loader = accelerator.prepare_data_loader(DataLoader(samples, batch_size=batch_size, collate_fn=collator))
-        decoder = DECODERS[decoding](processor, name, is_sharded(model))
-        answers = {}
-        silent = not (progress and accelerator.is_main_process)
-        for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
-            index = batch.pop("sample_index")
-            with accelerator.autocast(), gathered_root(model), TextStates(model) if states else nullcontext() as kept:
-                found = decoder(model, batch)
-            if states:
-                found["text_states"] = _pair(kept)
-            index, found = accelerator.gather_for_metrics((index, found))
-            answers.update(zip(index.tolist(), _answers(decoder, found), strict=True))
-        rows += [{key: row[key] for key in _GOLD} | answers[index] for index, row in enumerate(samples.rows)]
-        _check_finite(rows[-len(samples) :])
-    model.train(was_training)
+    try:
+        rows = []
+        for name, dataset in datasets.items():
+            decoder = DECODERS[decoding](processor, name, is_sharded(model))
+            found = _ask(model, decoder, Indexed({name: dataset}), collator, accelerator, batch_size, states, progress)
+            _check_finite(found)
+            rows += found
+    finally:
+        model.train(was_training)
     return rows
+
+
+def _ask(model, decoder, samples: Indexed, collator, accelerator, batch_size, states, progress) -> list[dict]:
+    """The prediction rows of one dataset."""
+    loader = accelerator.prepare_data_loader(DataLoader(samples, batch_size=batch_size, collate_fn=collator))
+    (name,) = samples.sizes
+    answers = {}
+    silent = not (progress and accelerator.is_main_process)
+    for batch in tqdm(loader, desc=f"predict {name}", disable=silent, leave=False):
+        index = batch.pop("sample_index")
+        with accelerator.autocast(), gathered_root(model), TextStates(model) if states else nullcontext() as kept:
+            found = decoder(model, batch)
+        if states:
+            found["text_states"] = _pair(kept)
+        index, found = accelerator.gather_for_metrics((index, found))
+        answers.update(zip(index.tolist(), _answers(decoder, found), strict=True))
+    return [{key: row[key] for key in _GOLD} | answers[index] for index, row in enumerate(samples.rows)]
 
 
 def _check_finite(rows: Sequence[dict]) -> None:

@@ -209,6 +209,14 @@ def test_training_starts_from_a_t5_checkpoint(run_settings, t5_folder, tmp_path,
     assert built.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
 
 
+def test_a_prediction_that_fails_leaves_the_model_in_training(run_settings):
+    _, data, processor, model = build(run_settings)
+    torch.nn.init.constant_(model.shared.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="mosi/test/0: label_probability is nan"):
+        predict(model.train(), processor, data.test, Accelerator(), progress=False)
+    assert model.training
+
+
 def test_predictions_do_not_depend_on_the_batch(run_settings):
     _, data, processor, model = build(run_settings)
     rows = [predict(model, processor, data.test, Accelerator(), batch_size=size, progress=False) for size in (1, 7, 64)]
