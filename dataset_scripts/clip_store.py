@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +110,13 @@ class ClipStore:
         return not begun.isdisjoint(keys)
 
     def remove(self) -> None:
-        """Drop everything; moved away in one go, so that no half of it is ever taken up again."""
-        if self.folder.exists():
-            aside = self.folder.with_name(f"{self.folder.name}.old-{os.getpid()}")
-            self.folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+        """Drop all clips and notes; the folder too, if nothing else lies in it."""
+        for name in ("clips", "in-flight"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for note in self.folder.glob("rank-*.*"):
+            note.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or a user keeps something in it
+            self.folder.rmdir()
 
     def _place(self, key: str) -> Path:
         return self.folder / "clips" / key[:2] / key

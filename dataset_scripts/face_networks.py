@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from dataset_scripts.faces import file_digest, one_thread_sessions, require
+from dataset_scripts.faces import one_thread_sessions, require
+from dataset_scripts.utils.files import file_digest
 
 CROPS_AT_ONCE = 4  # measured: up to four keep the maps of a layer in the cache; sixteen took twice the time a crop
 _EFFICIENTNET_SHAPE = ("width_coefficient", "depth_coefficient", "depth_divisor", "kernel_sizes", "in_channels")

@@ -1,7 +1,6 @@
 """Where the face is: detection frame by frame, the subject followed through a clip, square crops of it."""
 
 import contextlib
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from dataset_scripts.utils.files import file_digest
 
 SAME_FACE = 0.3  # intersection over union of the boxes of one face in two frames that follow each other
 
@@ -97,12 +98,6 @@ def require(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise ImportError(f"{', '.join(missing)} not installed, needed for face features: pip install 'unimse[media]'")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def follow(detections: Sequence[np.ndarray]) -> list[np.ndarray | None]:

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.publish import LABEL_REPORT, content_stamps, parquet_files, refuse_half_labelled, stamp_card
+from dataset_scripts.publish import PREPARED, content_stamps, parquet_files, refuse_half_labelled, stamp_card
+from dataset_scripts.utils.files import claimed, settle, write_text
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _NOT_PUSHED = ["*.partial", ".*"]
@@ -23,6 +24,7 @@ def resolve_folder(source: Path | str) -> Path:
     Raises:
         FileNotFoundError: neither a path nor a dataset that can be read on the Hub.
     """
+    settle(Path(source))
     if Path(source).exists():
         return Path(source)
     match = _REPO.fullmatch(str(source))
@@ -58,14 +60,21 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
         FileNotFoundError: `folder` is not a prepared dataset.
         ValueError: the Hub cannot be reached or refuses; says why.
     """
-    from httpx2 import HTTPError
     from huggingface_hub import HfApi
 
     folder, api = Path(folder), HfApi()
     check_repo_name(repo)
+    settle(folder)
     parquet_files(folder)
     refuse_half_labelled(folder)
-    stamp_card(folder)  # whatever was changed since: the version must follow the content
+    with claimed(folder):
+        stamp_card(folder)  # whatever was changed since: the version must follow the content
+        return _upload(api, folder, repo, private)
+
+
+def _upload(api, folder: Path, repo: str, private: bool) -> dict[str, str]:
+    from httpx2 import HTTPError
+
     try:
         api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         version = _next_version(_card(folder), _remote_card(api, repo))
@@ -76,7 +85,7 @@ def push_prepared(folder: Path | str, repo: str, private: bool = True) -> dict[s
             folder_path=folder,
             commit_message=f"Version {version}",
             ignore_patterns=_NOT_PUSHED,
-            delete_patterns=["data/**", "*.json", *LABEL_REPORT],
+            delete_patterns=list(PREPARED.files),
         )
         api.create_tag(repo, tag=f"v{version}", repo_type="dataset", exist_ok=True)
     except (OSError, ValueError, HTTPError) as error:
@@ -95,6 +104,7 @@ def files_to_push(folder: Path | str) -> list[tuple[str, int]]:
     from huggingface_hub.utils import filter_repo_objects
 
     folder = Path(folder)
+    settle(folder)
     parquet_files(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return [(name, (folder / name).stat().st_size) for name in filter_repo_objects(names, ignore_patterns=_NOT_PUSHED)]
@@ -128,6 +138,4 @@ def _version(card: str) -> tuple[int, ...]:
 
 def _write_version(card: Path, version: str) -> None:
     text = card.read_text(encoding="utf-8")
-    aside = card.with_name("README.md.partial")
-    aside.write_text(_VERSION.sub(f"version: {version}", text, count=1), encoding="utf-8")
-    aside.replace(card)
+    write_text(card, _VERSION.sub(f"version: {version}", text, count=1))

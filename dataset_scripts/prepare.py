@@ -5,17 +5,17 @@
     OUT/features.json                   feature sets, the main one first, and what made them; null = no row has any
     OUT/prepare-report.json             what was read, kept, skipped and why
 
-It appears when it is whole (`output_folder`).
+It appears when it is whole (`utils.files`); OUT.resume keeps finished clips until then (`clip_store`).
 
 A feature set is a group of features by name: `default` is made here from clips, others come with the raw files.
 """
 
 import inspect
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from dataset_scripts.dataset_card import dataset_card
 from dataset_scripts.extraction import BAD_CLIP, MODALITIES, ClipPool, Extractors, extract_all
 from dataset_scripts.hub import resolve_folder
 from dataset_scripts.media import MediaError
-from dataset_scripts.output_folder import check_output, written_aside
-from dataset_scripts.publish import DEFAULT, stamp_card, write_split
+from dataset_scripts.publish import DEFAULT, PREPARED, stamp_card, write_split
 from dataset_scripts.ranks import is_helper
 from dataset_scripts.readers import Item, Reading, StoredSet, Tally
 from dataset_scripts.report import SplitCounts, make_report
 from dataset_scripts.schema import SPLITS, validate_example
 from dataset_scripts.schema import features as table_features
 from dataset_scripts.stored_features import StoredTable, stored_spec
+from dataset_scripts.utils.files import check_folder, check_space, claimed, folder_size, replaced_folder, write_json
 from dataset_scripts.visual import VisualExtractor, check_extractor_name, visual_extractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 
@@ -78,7 +78,8 @@ def prepare_dataset(
     Raises:
         ValueError: an unknown name or option, bad raw data (names the item), nothing left to write.
         FileNotFoundError: the raw folder lacks what the loader needs.
-        FileExistsError, ValueError: see `output_folder.check_output`.
+        FileExistsError: `out` is not empty and `overwrite` is not given, is no prepared dataset, or is being written.
+        OSError: `out` cannot be written, or its disk is too full.
         MediaError: a bad clip, with `on_bad_clip="raise"`.
     """
     began = time.monotonic()
@@ -87,25 +88,35 @@ def prepare_dataset(
     source = resolve_folder(source)
     if is_helper() and not overwrite and (out / "features.json").is_file():
         return None  # this process comes so late that the main one has finished
-    check_output(out, source, overwrite)
-    reading = read_raw(benchmark, source, **options)
-    extractors = make_extractors(reading, features, extractor)
-    names = choose_feature_sets(reading, extractors, feature_sets)
-    clips = ClipLog(source, on_bad_clip)
-    store = ClipStore(resume_folder(out))
-    decoded = reading.items if DEFAULT in names else []
-    settings = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
-    if not extract_all(decoded, extractors, store, **settings):
-        return None
-    with written_aside(out) as partial:
+    with nullcontext() if is_helper() else claimed(out):
+        check_folder(out, PREPARED, overwrite, [source])
+        reading = read_raw(benchmark, source, **options)
+        extractors = make_extractors(reading, features, extractor)
+        names = choose_feature_sets(reading, extractors, feature_sets)
+        clips = ClipLog(source, on_bad_clip)
+        store = ClipStore(resume_folder(out))
+        decoded = reading.items if DEFAULT in names else []
+        settings = {"workers": workers, "name": reading.dataset, "check": clips.refuse, "restart": restart}
+        if not extract_all(decoded, extractors, store, **settings):
+            return None
+        report = _write_folder(out, reading, names, extractors, clips, store)
+        store.remove()
+    return {**report, "seconds": round(time.monotonic() - began, 2)}
+
+
+def _write_folder(
+    out: Path, reading: Reading, names: list[str], extractors: Extractors, clips: "ClipLog", store: ClipStore
+) -> dict[str, Any]:
+    """Write all files of the prepared folder, which takes the place of an older one; returns the report."""
+    check_space(out, folder_size(store.folder))  # what was extracted is about what will be written
+    with replaced_folder(out, drop=PREPARED.files) as partial:
         splits, sets = _write_sets(partial, reading, names, extractors, clips, store)
         report = make_report(reading, splits, clips.tallies, clips.rows, sets)
-        _write_json(partial / "features.json", {name: facts["specs"] for name, facts in sets.items()})
-        _write_json(partial / "prepare-report.json", report)
+        write_json(partial / "features.json", {name: facts["specs"] for name, facts in sets.items()})
+        write_json(partial / "prepare-report.json", report)
         (partial / "README.md").write_text(dataset_card(report), encoding="utf-8")
         stamp_card(partial)
-    store.remove()
-    return {**report, "seconds": round(time.monotonic() - began, 2)}
+    return report
 
 
 def read_raw(benchmark: str, source: Path, **options: Any) -> Reading:
@@ -302,7 +313,3 @@ def _counted(rows: Iterable[dict], counts: SplitCounts, progress) -> Iterator[di
         counts.add(example)
         progress.update()
         yield example
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

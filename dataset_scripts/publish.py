@@ -7,7 +7,6 @@
 `datasets.load_dataset` reads the folder as it is, locally or once uploaded; a feature set is a config.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.schema import SPLITS
+from dataset_scripts.utils.files import FolderKind, content_digest, write_text
 
 ROWS_A_GROUP = 256  # about 15 MB of features: what a reader must hold to give one row
 BYTES_A_FILE = 500_000_000  # about: larger splits become several files, which several readers can share
 LABEL_REPORT = ("labels.png", "label-pairs.md", "labels.json")  # labels.json last: it says that labels are finished
-LABELS_ASIDE = ".labels.partial"
+LABELS_ASIDE = ".labels.partial"  # of earlier versions, which wrote labels in place
 DEFAULT = "default"  # the feature set that is extracted from media
+PREPARED = FolderKind(
+    "prepared dataset",
+    signs=("features.json", "prepare-report.json"),
+    files=(
+        *("README.md", "features.json", "prepare-report.json", *LABEL_REPORT),
+        *("data/*-[0-9]*-of-[0-9]*.parquet", f"{LABELS_ASIDE}/*"),
+    ),
+)
 
 _STAMP = re.compile(r"(?<=^  description: content )[0-9a-f]{12}$", re.MULTILINE)
 _CONFIG = re.compile(r'^- config_name: "?(.+?)"?$', re.MULTILINE)
@@ -68,7 +76,7 @@ def read_features(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def refuse_half_labelled(folder: Path) -> None:
-    """Raise a `ValueError` where `unimse label` was cut short: some files may have new labels and others old ones."""
+    """Raise a `ValueError` where `unimse label` of an earlier version was cut short: labels may be new and old ones."""
     if (Path(folder) / LABELS_ASIDE).exists() and not (Path(folder) / LABEL_REPORT[-1]).is_file():
         raise ValueError(f"{folder}: labelling was cut short, its labels may be mixed; run `unimse label` again")
 
@@ -128,15 +136,6 @@ class _RollingFiles:
         self._writer = pyarrow.parquet.ParquetWriter(self.paths[-1], self.schema)
 
 
-def content_digest(paths: Iterable[Path]) -> str:
-    """12 hexadecimal digits of the SHA-256 over files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
-
-
 def content_stamps(card: str) -> dict[str, str]:
     """Config -> the digest of its content, from the text of a card."""
     return dict(zip(_CONFIG.findall(card), _STAMP.findall(card), strict=False))
@@ -156,9 +155,7 @@ def stamp_card(folder: Path) -> None:
         expected = ", ".join(digests)
         raise ValueError(f"{card}: expected a '  description: content <12 hex digits>' for each of {expected}")
     stamps = iter([digests[config] for config in configs])
-    aside = card.with_name("README.md.partial")
-    aside.write_text(_STAMP.sub(lambda match: next(stamps), text), encoding="utf-8")
-    aside.replace(card)
+    write_text(card, _STAMP.sub(lambda match: next(stamps), text))
 
 
 def _batches(examples: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

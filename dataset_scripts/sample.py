@@ -6,8 +6,6 @@ are our own and synthetic; nothing in it comes from the benchmarks but the shape
 """
 
 import csv
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from dataset_scripts.sample_layouts import Truth, write_iemocap, write_meld, write_mosei, write_mosi
 from dataset_scripts.sample_plan import DATASETS, plan_dataset
+from dataset_scripts.utils.files import FolderKind, check_folder, check_space, claimed, replaced_folder
 
 WRITERS: dict[str, Callable[..., Truth]] = {
     "mosi": write_mosi,
@@ -23,9 +22,18 @@ WRITERS: dict[str, Callable[..., Truth]] = {
     "iemocap": write_iemocap,
 }
 TRUTH_COLUMNS = ("id", "teller", "emotion", "sentiment")
+BYTES = 40_000_000  # about, at scale 1
+SAMPLE = FolderKind(
+    "embedded sample",
+    signs=("truth.csv", "mosi/label.csv", "mosei/folds.json", "meld/train_sent_emo.csv"),
+    files=(
+        *("truth.csv", "mosi/label.csv", "mosi/Raw/*.mp4", "mosei/CMU_*.csd", "mosei/folds.json", "mosei/Raw/*.mp4"),
+        *("meld/*_sent_emo.csv", "meld/*/dia*.mp4", "iemocap/Session?/*/Ses*.???"),
+    ),
+)
 
 
-def write_sample(out: Path, seed: int = 0, scale: float = 1.0) -> dict[str, Any]:
+def write_sample(out: Path, seed: int = 0, scale: float = 1.0, overwrite: bool = False) -> dict[str, Any]:
     """Write the sample; the same seed and scale give the same bytes.
 
     `out/mosi`, `out/mosei`, `out/meld` and `out/iemocap` are the raw folders. `out/truth.csv` has what no loader sees:
@@ -33,40 +41,37 @@ def write_sample(out: Path, seed: int = 0, scale: float = 1.0) -> dict[str, Any]
     publish none). The folder appears under its name only when it is whole.
 
     Args:
-        out: folder to write; must not exist, or be empty.
+        out: folder to write; must not exist, or be empty, or hold a sample and `overwrite` be given.
         seed: not negative.
         scale: factor on the numbers of utterances, above 0; small values for tests.
+        overwrite: replace a sample that is there.
 
     Returns:
         `{"out": str, "seed": int, "scale": float, "utterances": {dataset: {split: n}}, "bytes": int}`.
 
     Raises:
-        ValueError: a seed below 0, a scale that is not above 0, or a folder with something in it.
+        ValueError: a seed below 0, or a scale that is not above 0.
+        FileExistsError: `out` is a folder with something else in it, or is being written.
+        OSError: `out` cannot be written, or its disk is too full.
         ImportError: av or h5py is not installed.
     """
     out = Path(out)
-    _check(out, seed, scale)
+    _check(seed, scale)
     _require_libraries()
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        counts = _write_datasets(partial, seed, scale)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with claimed(out):
+        check_folder(out, SAMPLE, overwrite)
+        check_space(out, int(BYTES * scale))
+        with replaced_folder(out, drop=SAMPLE.files) as partial:
+            counts = _write_datasets(partial, seed, scale)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {"out": str(out), "seed": seed, "scale": scale, "utterances": counts, "bytes": size}
 
 
-def _check(out: Path, seed: int, scale: float) -> None:
+def _check(seed: int, scale: float) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"sample: seed: expected a whole number >= 0, got {seed!r}")
     if not 0 < scale <= 100:
         raise ValueError(f"sample: scale: expected a number above 0, at most 100, got {scale!r}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"sample: {out} is there and not an empty folder; choose another or remove it")
 
 
 def _require_libraries() -> None:

@@ -17,6 +17,7 @@ Where we differ from the authors' code:
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,10 @@ from dataset_scripts.donors import (
 )
 from dataset_scripts.label_columns import EMOTION_DATASETS, label_cells, read_ids, read_rows, write_labels
 from dataset_scripts.label_report import check_drawing, summarize_labels, write_report
-from dataset_scripts.publish import LABEL_REPORT, LABELS_ASIDE, parquet_files, stamp_card
+from dataset_scripts.publish import LABELS_ASIDE, parquet_files, stamp_card
 from dataset_scripts.text_embedders import TfidfEmbedder
 from dataset_scripts.text_similarity import check_search
+from dataset_scripts.utils.files import check_space, claimed, replaced_folder, settle
 
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ def label_datasets(
     """Fill the label columns of prepared folders, in each of their feature sets, searching donors over all together.
 
     Every folder also gets a report over its own rows: `labels.json`, and `labels.png` and `label-pairs.md` to look at.
-    `labels.json` is removed first and written last, so a folder without one has no finished labels; each Parquet file
-    is written aside and moved. Rows that nobody can give to are said on stderr, one line a kind.
+    A
+    folder is replaced as a whole: its labels and report are the old or the new ones. Rows that nobody can give to are
+    said on stderr, one line a kind.
 
     Args:
         folders: what `prepare` wrote; MOSI/MOSEI and MELD/IEMOCAP give to each other only when labelled together.
@@ -70,29 +73,42 @@ def label_datasets(
 
     Raises:
         FileNotFoundError: a folder is not a prepared one.
+        FileExistsError: another process writes one of the folders.
+        OSError: a folder cannot be written, or its disk is too full.
         ValueError: ids come twice, a row contradicts itself, or the embedder gives something else than vectors.
         ImportError: the search or the drawing needs a library that is not installed.
     """
     check_search(search)
     check_drawing()
     embedder = TfidfEmbedder() if embedder is None else embedder
-    files = {Path(folder): parquet_files(Path(folder)) for folder in folders}
+    folders = list(dict.fromkeys(map(Path, folders)))
+    with ExitStack() as held:
+        for folder in folders:
+            settle(folder)
+            check_space(folder, sum(path.stat().st_size for paths in parquet_files(folder).values() for path in paths))
+            held.enter_context(claimed(folder))
+        rules = {"leaky_donors": leaky_donors, "search": search}
+        return _label_folders(folders, embedder, EMOTION_DATASETS if per_dataset_emotions else (), rules)
+
+
+def _label_folders(folders: Sequence[Path], embedder, extra: Sequence[str], rules: dict) -> dict:
+    """Read all folders, label their rows together, write each folder anew; returns the report over all rows."""
+    files = {folder: parquet_files(folder) for folder in folders}
     rows = {folder: _read_folder(folder, configs) for folder, configs in files.items()}
     everything = [row for folder in files for row in rows[folder]]
     check_ids(everything)
-    extra = EMOTION_DATASETS if per_dataset_emotions else ()
-    labels, emotions = _label_rows(everything, embedder, extra, {"leaky_donors": leaky_donors, "search": search})
+    labels, emotions = _label_rows(everything, embedder, extra, rules)
     settings = {
         "embedder": getattr(embedder, "name", type(embedder).__name__),
-        "leaky_donors": leaky_donors,
-        "per_dataset_emotions": per_dataset_emotions,
-        "donors": count_donors(everything, leaky_donors),
+        "leaky_donors": rules["leaky_donors"],
+        "per_dataset_emotions": bool(extra),
+        "donors": count_donors(everything, rules["leaky_donors"]),
     }
     texts = {row["id"]: row["text"] for row in everything}
     for folder, configs in files.items():
         report = settings | summarize_labels(rows[folder], labels, texts, emotions)
         own = {row["id"]: _cells(row["id"], labels, emotions) for row in rows[folder]}
-        _write_folder(folder, configs, own, per_dataset_emotions, report)
+        _write_folder(folder, configs, own, bool(extra), report)
     report = settings | summarize_labels(everything, labels, texts, emotions)
     for line in report["warnings"]:
         _logger.warning("%s", line)
@@ -149,18 +165,13 @@ def _cells(name: str, labels: Mapping, emotions: Mapping) -> dict:
 
 
 def _write_folder(folder: Path, configs: Mapping[str, list[Path]], cells: dict, optional: bool, report: dict) -> None:
-    aside = folder / LABELS_ASIDE
-    shutil.rmtree(aside, ignore_errors=True)
-    paths = [path for own in configs.values() for path in own]
-    for path in paths:
-        target = aside / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_labels(path, target, cells, optional)
-    write_report(report, aside)
-    (folder / LABEL_REPORT[-1]).unlink(missing_ok=True)
-    for path in paths:
-        (aside / path.relative_to(folder)).replace(path)
-    stamp_card(folder)
-    for name in LABEL_REPORT:
-        (aside / name).replace(folder / name)
-    shutil.rmtree(aside)
+    """Put in the folder's place one with new labels, its report and card; whatever else it holds stays in it."""
+    with replaced_folder(folder, drop=(f"{LABELS_ASIDE}/*",)) as new:
+        for path in (path for own in configs.values() for path in own):
+            target = new / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_labels(path, target, cells, optional)
+        write_report(report, new)
+        for name in ("README.md", "features.json"):
+            shutil.copyfile(folder / name, new / name)
+        stamp_card(new)

@@ -16,8 +16,9 @@ from pathlib import Path
 from torch import nn
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from dataset_scripts.utils.files import check_folder, check_space, claimed, folder_size, replaced_folder, write_text
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
-from trainer.checkpointing import save_checkpoint
+from trainer.checkpointing import MODEL, write_checkpoint
 from trainer.optimization import BACKBONE, group_of
 from trainer.peft_settings import adapter_config
 
@@ -120,15 +121,19 @@ def merge_checkpoint(checkpoint: str | Path, out: Path, overwrite: bool = False)
 
     Raises:
         ValueError: the checkpoint is no adapter.
-        FileExistsError: `out` exists.
+        FileExistsError: `out` is not empty and `overwrite` is not given, is no model, or is being written.
+        OSError: `out` cannot be written, or its disk is too full.
     """
     if not is_adapter(checkpoint):
         raise ValueError(f"{checkpoint}: expected an adapter ({_CONFIG_FILE}); it is a whole model, nothing to merge")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out}: exists; name another folder or pass --overwrite")
-    if out.exists() and not (out / "config.json").is_file():
-        raise FileExistsError(f"{out}: exists and is no model folder; name another folder")
-    save_checkpoint(out, merged(load_model(checkpoint)), UniMSEProcessor.from_pretrained(checkpoint))
+    base, _ = base_of(checkpoint)
+    parts = [Path(part) for part in (base, checkpoint) if Path(part).is_dir()]
+    with claimed(out):
+        check_folder(out, MODEL, overwrite, parts)
+        check_space(out, sum(map(folder_size, parts)))
+        model, processor = merged(load_model(checkpoint)), UniMSEProcessor.from_pretrained(checkpoint)
+        with replaced_folder(out, drop=MODEL.files) as new:
+            write_checkpoint(new, model, processor)
     return out
 
 
@@ -143,6 +148,4 @@ def point_to_hub(adapter: Path, repo: str) -> None:
     path = adapter / _CONFIG_FILE
     content = json.loads(path.read_text(encoding="utf-8"))
     content.update(base_model_name_or_path=repo, revision=BASE)
-    partial = path.with_name(f"{path.name}.partial")  # a hard link to it elsewhere keeps the old text
-    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")  # a hard link elsewhere keeps the old text

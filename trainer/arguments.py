@@ -1,6 +1,7 @@
 """The one description of a run: a YAML file, with any field overridden on the command line."""
 
 import dataclasses
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class RunConfig:
     """Everything that decides a run. Paths are relative to the working directory.
 
     Args:
-        run: name; the run folder is `output_dir/run/seed-N`.
+        run: name, one part of a path; the run folder is `output_dir/run/seed-N`.
         data: prepared dataset folders, or `owner/name` of prepared datasets on the Hub.
         feature_sets: where features come from: each modality from the first named set that has it, such as
             `[covarep, facet]`; empty = the main set of each dataset.
@@ -138,6 +139,7 @@ class RunConfig:
             self.modality_dropout = dict.fromkeys(self.modalities, float(self.modality_dropout))
         for item in dataclasses.fields(self):
             setattr(self, item.name, _checked(item.name, item.type, getattr(self, item.name)))
+        check_run_name(self.run)
         if not self.data or not self.seeds:
             raise ValueError("data and seeds: expected at least one entry each")
         for name in self.modalities:
@@ -206,6 +208,14 @@ class RunConfig:
             raise ValueError(f"resume: expected auto or never, got {self.resume!r}")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision: expected no, bf16 or fp16, got {self.mixed_precision!r}")
+
+
+def check_run_name(name: str) -> None:
+    """Raise a `ValueError` unless a name is that of one folder: a run stays in its `output_dir`."""
+    if not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name):
+        raise ValueError(
+            f"run: expected the name of one folder, without '/', got {name!r}; --out DIR says where it lies"
+        )
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunConfig:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataset_scripts.utils.files import claimed, mark_stale, replaced_files, settle
 from trainer.card_metadata import EVALUATIONS, CardSettings
 from trainer.fields import check_fields
 from trainer.model_card import card_files
@@ -84,18 +85,28 @@ def write_card(folder: Path) -> list[Path]:
         FileNotFoundError: no results or no `card.yaml` there.
         ValueError: a wrong one.
     """
-    made = _made(folder)
-    for path in _evaluation_files(folder) - set(made):
-        (folder / path).unlink()
-    for path, text in made.items():
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+    settle(folder)
+    settings = read_settings(folder)
+    with claimed(folder / "card"):
+        return _replace_card(folder, settings)
+
+
+def _replace_card(folder: Path, settings: CardSettings) -> list[Path]:
+    """Write `card.yaml` and the card made with it, all or none; to be used under `claimed(folder / "card")`."""
+    made = card_files(_results_files(folder), settings)
+    with replaced_files(folder / "card") as new:
+        _write_settings(new, settings)
+        for path, text in made.items():
+            (new / path).parent.mkdir(exist_ok=True)
+            (new / path).write_text(text, encoding="utf-8")
+        mark_stale(new, _evaluation_files(folder) - set(made))
     return [folder / path for path in made]
 
 
 def card_differences(folder: Path) -> list[str]:
     """The files that `write_card` would change; none where the card is what the results give, byte for byte."""
-    made = _made(folder)
+    settle(folder)
+    made = card_files(_results_files(folder), read_settings(folder))
     changed = [
         path
         for path, text in made.items()
@@ -112,7 +123,7 @@ def check_card(folder: Path) -> str:
         ValueError: the card is not what the results give; the results are not what the predictions give, where these
             are published; the weights are not those that were scored.
     """
-    from trainer.evaluation import describe_checkpoint
+    from trainer.evaluation import check_scored_weights
     from trainer.predictions_file import check_predictions
 
     if changed := card_differences(folder):
@@ -125,14 +136,13 @@ def check_card(folder: Path) -> str:
     found = f"README.md and {EVALUATIONS} as {RESULTS} gives them; its numbers: {', '.join(checks)}"
     if not [*folder.glob("*.safetensors")]:
         return f"{found}; no weights here"
-    weights, scored = describe_checkpoint(folder)["weights"], published.content["checkpoint"].get("weights")
-    if weights != scored:
-        raise ValueError(f"{folder}: weights: expected {scored}, which were scored, got {weights}")
+    check_scored_weights(folder, published)
     return f"{found}; weights: those that were scored"
 
 
 def is_card_folder(folder: Path) -> bool:
     """Whether a folder holds what its card is made from."""
+    settle(folder)
     return (folder / SETTINGS).is_file() and (folder / RESULTS).is_file()
 
 
@@ -163,8 +173,8 @@ def read_settings(folder: Path) -> CardSettings:
 
 def rename_model(folder: Path, model_id: str) -> None:
     """Give the model of a card another Hub name, and write the card again."""
-    _write_settings(folder, dataclasses.replace(read_settings(folder), model_id=model_id))
-    write_card(folder)
+    with claimed(folder / "card"):
+        _replace_card(folder, dataclasses.replace(read_settings(folder), model_id=model_id))
 
 
 def _write_settings(folder: Path, settings: CardSettings) -> None:
@@ -172,10 +182,6 @@ def _write_settings(folder: Path, settings: CardSettings) -> None:
 
     text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
-
-
-def _made(folder: Path) -> dict[str, str]:
-    return card_files(_results_files(folder), read_settings(folder))
 
 
 def _results_files(folder: Path) -> list[Path]:

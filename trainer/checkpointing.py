@@ -8,6 +8,8 @@ runs/<run>/seed-<seed>/
     base/                    with `peft`: the model that the adapter stands on (trainer/adapters.py)
     trackers.json            the run's name in trackers; tensorboard/ and wandb/ hold theirs (trainer/watching.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
+    broken-state-<step>/     one whose files were changed; kept, and never gone on from
+    earlier-<number>-*       a best checkpoint and its results, of a run whose states were all removed by hand
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     validation.json          its validation results, in the form of results.json
     pending/ pushed.json     with `push_to_hub`: what the Hub does not have yet, and what it has (trainer/uploads.py)
@@ -19,28 +21,57 @@ runs/<run>/seed-<seed>/
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock, Timeout
 
 from dataset_scripts.ranks import is_helper
+from dataset_scripts.utils.files import (
+    FolderKind,
+    claimed,
+    clear_unfinished,
+    replaced_folder,
+    settle,
+    write_json,
+    write_text,
+)
 from trainer.arguments import RunConfig
-from trainer.state import PREFIX, newest_state, remove_partial
+from trainer.state import PREFIX, newest_state
 
 BEST = "checkpoint-best"
+RUN = FolderKind(
+    "run folder",
+    signs=("config.yaml", "environment.json"),
+    files=(
+        *("config.yaml", "environment.json", "log.jsonl", "trackers.json", "pushed.json", "bad-batch-[0-9]*.json"),
+        *("base/*", "checkpoint-best/*", "checkpoint-latest/*", "state-[0-9]*/*", "broken-state-[0-9]*/*"),
+        *("earlier-[0-9]*-checkpoint-best/*", "earlier-[0-9]*-validation.json", "validation.json"),
+        *("validation-latest.json", "results.json", "predictions.parquet", "pending/*", "tensorboard/*", "wandb/*"),
+        *("checkpoint-best.partial/*", "checkpoint-best.outgoing/*"),  # of earlier versions
+    ),
+)
+MODEL = FolderKind(
+    "UniMSE model",
+    signs=("config.json", "processor_config.json", "modeling_unimse.py"),
+    files=(
+        *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model"),
+        *("*_unimse.py", "model*.safetensors", "model.safetensors.index.json", "README.md", "card.yaml"),
+        *("results.json", "results.parquet", "results.states.parquet", "predictions.parquet", "results/*"),
+        ".eval_results/*.yaml",
+    ),
+)
 LOCK_WAIT = 10.0  # seconds: data workers of a killed run hold its lock until they notice
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
 _FREE = {
@@ -56,32 +87,45 @@ def run_folder(config: RunConfig, seed: int) -> Path:
     return Path(config.output_dir) / config.run / f"seed-{seed}"
 
 
-@contextmanager
-def only_here(folder: Path) -> Iterator[None]:
+def only_here(folder: Path) -> AbstractContextManager:
     """No other run trains in the folder meanwhile, such as processes that outlived their launcher.
-
-    The lock is the system's, so that a kill frees it.
 
     Raises:
         FileExistsError: another one does.
     """
-    if is_helper():
-        yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_WAIT):
-            yield
-    except Timeout:
-        raise FileExistsError(f"{folder}: another process is training here; wait for it, or end it") from None
+    return nullcontext() if is_helper() else claimed(folder, wait=LOCK_WAIT)
+
+
+def check_run_folder(folder: Path, config: RunConfig) -> None:
+    """Refuse a run folder that a training must not go on in, nor begin anew.
+
+    Raises:
+        FileExistsError: it holds files of another kind.
+        ValueError: a run of another configuration was begun here.
+    """
+    settle(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder}: is a file; give another --run_name NAME or --out DIR")
+    if folder.is_dir() and any(folder.iterdir()) and not RUN.is_in(folder):
+        raise FileExistsError(
+            f"{folder}: is not empty and no {RUN.name}, so nothing is written there; give another --run_name NAME or "
+            "--out DIR"
+        )
+    begun = folder.is_dir() and not (config.overwrite or config.resume == "never") and RUN.is_in(folder)
+    if begun and not (folder / "results.json").is_file() and (changed := changed_fields(folder, config)):
+        raise ValueError(
+            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run_name NAME, or start "
+            "again with --resume never"
+        )
 
 
 def is_finished(folder: Path, config: RunConfig) -> bool:
     """Whether this very run has ended before.
 
     Raises:
-        FileExistsError: a finished run of this name and seed has another configuration.
+        FileExistsError: a finished run of this name and seed has another configuration; see also `check_run_folder`.
     """
+    check_run_folder(folder, config)
     if config.overwrite or not (folder / "results.json").is_file():
         return False
     if config.resume == "auto" and not changed_fields(folder, config):
@@ -96,26 +140,74 @@ def is_finished(folder: Path, config: RunConfig) -> bool:
 def open_run_folder(folder: Path, config: RunConfig, facts: dict, accelerator) -> Path | None:
     """Make the run folder ready: to go on from its newest whole state, which is returned, or to begin.
 
+    Nothing that an earlier run made is removed, but with `overwrite` or `resume: never`.
+
     Raises:
-        ValueError: a run of another configuration was begun here.
+        ValueError: a run of another configuration was begun here, or one whose states are all broken.
     """
     state = None
     if accelerator.is_main_process:
-        state = _resumable(folder, config)
-        if state is None:
+        check_run_folder(folder, config)
+        if config.overwrite or config.resume == "never" or not RUN.is_in(folder):
             _start_run_folder(folder, config, facts)
         else:
-            _note_resumption(folder, state, facts)
+            state = _go_on(folder, config, facts)
     found = broadcast_object_list([state])
     return found[0]
 
 
-def _note_resumption(folder: Path, state: Path, facts: dict) -> None:
-    """Who went on with the run: another commit or version may have."""
-    path = folder / "environment.json"
+def _go_on(folder: Path, config: RunConfig, facts: dict) -> Path | None:
+    """The newest whole state of a run of the same configuration; `None` where it ended before its first one."""
+    state = _whole_state(folder)
+    _complete_earlier_version(folder)
+    settle(folder / BEST)
+    clear_unfinished(folder)
+    if state is None:
+        _set_best_aside(folder)
+    _cut_log(folder / "log.jsonl", 0 if state is None else int(state.name.removeprefix(PREFIX)))
+    path = folder / "environment.json"  # another commit or version may go on with the run
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["resumed"] = [*content.get("resumed", []), {"from": state.name, **facts}]
+    content["resumed"] = [*content.get("resumed", []), {"from": state and state.name, **facts}]
     write_json(path, content)
+    print(f"going on from {state}" if state else f"{folder}: ended before its first state; beginning again")
+    return state
+
+
+def _whole_state(folder: Path) -> Path | None:
+    """The newest whole state; newer ones, which are broken, get another name and stay."""
+    state, broken = newest_state(folder)
+    if state is None and (broken or any(folder.glob(f"broken-{PREFIX}*"))):
+        raise ValueError(
+            f"{folder}: expected a whole training state to go on from, got only broken ones "
+            f"({'; '.join(broken.values()) or 'set aside before'}). Nothing was removed; begin again with --run_name "
+            "NAME beside it, or in its place with --resume never"
+        )
+    for path, problem in broken.items():
+        aside = _free_name(path.with_name(f"broken-{path.name}"))
+        path.rename(aside)
+        print(f"passed over, broken: {path}: {problem}; kept as {aside.name}")
+    return state
+
+
+def _set_best_aside(folder: Path) -> None:
+    """Keep, under another name, a best checkpoint that a training from the start would replace."""
+    if not (folder / BEST).exists():
+        return
+    number = 1
+    while any(folder.glob(f"earlier-{number}-*")):
+        number += 1
+    for name in ("validation.json", BEST):
+        if (folder / name).exists():
+            (folder / name).rename(folder / f"earlier-{number}-{name}")
+    print(f"{folder}: no training state beside {BEST}, which is kept as earlier-{number}-{BEST}")
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def changed_fields(folder: Path, config: RunConfig) -> list[str]:
@@ -138,32 +230,13 @@ def settings_digest(config: RunConfig, facts: dict) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
 
 
-def _resumable(folder: Path, config: RunConfig) -> Path | None:
-    """The newest whole state of an earlier run of the same configuration."""
-    if config.overwrite or config.resume == "never" or not (folder / "config.yaml").is_file():
-        return None
-    state, broken = newest_state(folder)
-    for line in broken:
-        print(f"passed over, broken: {line}")
-    if state is None:
-        return None
-    if changed := changed_fields(folder, config):
-        raise ValueError(
-            f"{folder}: a run with other {', '.join(changed)} was begun here; give another --run_name NAME, or start "
-            "again with --resume never"
-        )
-    print(f"going on from {state}")
-    remove_partial(folder)
-    _restore_best(folder)
-    _cut_log(folder / "log.jsonl", int(state.name.removeprefix(PREFIX)))
-    return state
-
-
-def _restore_best(folder: Path) -> None:
-    """A kill between two renames leaves the best checkpoint under its outgoing name."""
+def _complete_earlier_version(folder: Path) -> None:
+    """What a kill left of a run that an earlier version of this package began, under its names of passage."""
     outgoing = folder / f"{BEST}.outgoing"
     if outgoing.is_dir() and not (folder / BEST).exists():
-        os.replace(outgoing, folder / BEST)
+        outgoing.rename(folder / BEST)
+    for path in (*folder.glob(f"{PREFIX}*.partial"), folder / f"{BEST}.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _cut_log(path: Path, step: int) -> None:
@@ -171,21 +244,20 @@ def _cut_log(path: Path, step: int) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _start_run_folder(folder: Path, config: RunConfig, facts: dict):
-    """An empty run folder with `config.yaml` and `environment.json`: nothing of an earlier run stands beside them."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(_as_yaml(config), encoding="utf-8")
-    write_json(folder / "environment.json", facts)
+    """A run folder with `config.yaml` and `environment.json`, in the place of an earlier one; a user's files stay."""
+    with replaced_folder(folder, drop=RUN.files) as new:
+        (new / "config.yaml").write_text(_as_yaml(config), encoding="utf-8")
+        write_json(new / "environment.json", facts)
 
 
 def _as_yaml(config: RunConfig) -> str:
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    """All fields but the wishes for one command, which are not to be granted again the next time."""
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("overwrite", "resume")}
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
 def environment() -> dict:
@@ -228,27 +300,18 @@ def _commit() -> str | None:
 
 
 def save_checkpoint(folder: Path, model, processor, weights: dict | None = None):
-    """Model and processor, written aside and renamed: what stands at `folder` is whole, or absent for a moment.
+    """Write model and processor, in the place of what stands at `folder`, as a whole.
 
     Args:
         weights: of a model that does not hold them all itself, see `trainer.sharding.whole_weights`.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    with replaced_folder(folder) as new:
+        write_checkpoint(new, model, processor, weights)
+
+
+def write_checkpoint(folder: Path, model, processor, weights: dict | None = None):
+    """Write model and processor into a folder; `weights` as for `save_checkpoint`."""
     # Of a PeftModel the embeddings are the base's; asking the Hub whether they changed would be in vain.
     extra = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
-    model.save_pretrained(partial, state_dict=weights, **extra)
-    processor.save_pretrained(partial)
-    outgoing = folder.with_name(f"{folder.name}.outgoing")
-    shutil.rmtree(outgoing, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, outgoing)
-    os.replace(partial, folder)
-    shutil.rmtree(outgoing, ignore_errors=True)
-
-
-def write_json(path: Path, content):
-    """Writes JSON aside and renames it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    model.save_pretrained(folder, state_dict=weights, **extra)
+    processor.save_pretrained(folder)

@@ -70,10 +70,12 @@ def _print_report(out: Path, report: dict) -> None:
 
 
 def push(options) -> None:
+    from dataset_scripts.utils.files import settle
     from trainer.adapters import is_adapter
     from trainer.push import is_model_folder, is_run_folder, is_space_folder, push_model, push_run, push_space
 
     folder, private = options.folder, not options.public
+    settle(folder)
     if seeds := sorted(map(str, folder.glob("seed-*"))):
         raise ValueError(f"{folder}: expected the run folder of one seed, such as {seeds[0]}")
     if options.with_predictions and not is_run_folder(folder):
@@ -144,20 +146,28 @@ def label(options) -> None:
 def train(options) -> None:
     from dataset_scripts.ranks import is_helper
     from trainer.arguments import load_config
-    from trainer.summary import write_summary
+    from trainer.summary import check_summary, write_summary
 
     words = [word for word in options.overrides if word != "--debug"]
     options.debug = options.debug or len(words) < len(options.overrides)
     files = [options.config, *takewhile(lambda word: not word.startswith("--"), words)]
     configs = [load_config(file, words[len(files) - 1 :]) for file in files]
     _check_together(configs)
+    for config in configs:
+        check_summary(Path(config.output_dir) / config.run)
+    check_summary(_table_folder(configs))
     _quiet_libraries()
     paths, failed = _train_each(configs)
     if len(paths) > 1 and not is_helper():
-        folder = Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
+        folder = _table_folder(configs)
         print(f"\n{write_summary(paths, folder)}\n{folder / 'summary.md'}")
     if failed:
         raise FloatingPointError("; ".join(failed))
+
+
+def _table_folder(configs) -> Path:
+    """Where the table of all runs of a command is written."""
+    return Path(configs[0].output_dir) / ("" if len(configs) > 1 else configs[0].run)
 
 
 def _check_together(configs) -> None:
@@ -285,8 +295,10 @@ def leaderboard(options) -> None:
 
 def compare(options) -> None:
     from trainer.comparison import compare as compare_results
-    from trainer.comparison_report import render_text, write_comparison
+    from trainer.comparison_report import check_output, render_text, write_comparison
 
+    if options.out:
+        check_output(options.out)
     comparison = compare_results(options.a, options.b, options.resamples, options.seed)
     written = write_comparison(comparison, options.out) if options.out else []
     print(render_text(comparison))

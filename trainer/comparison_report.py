@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dataset_scripts.utils.files import check_files, claimed, replaced_files, settle
 from trainer.comparison import CONFIDENCE_LEVEL, EMOTION, GAINED, LOST, SENTIMENT, Comparison
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import MISSING, describe_protocol, format_value
@@ -14,6 +15,7 @@ from trainer.leaderboard_tables import Cell, source_table
 from trainer.metric_names import METRICS, OVERALL, Metric
 
 ALPHA = 0.05
+FILES = ("comparison.json", "comparison.md", "flipped.csv")
 SHOWN_FLIPS = 20
 _INTERVAL = f"{100 * CONFIDENCE_LEVEL:g}% interval"
 _HEADER = ("metric", "A", "B", "B - A", _INTERVAL, "p", "p Holm", "better")
@@ -76,17 +78,37 @@ def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
     """Write `comparison.md`, `comparison.json` and `flipped.csv` into a folder, made where it does not exist.
 
     Returns:
-        The files written; those of the same names are replaced.
+        The files written; those of an earlier comparison are replaced.
+
+    Raises:
+        FileExistsError: files of these names are there and are not of an earlier comparison.
+        OSError: `out` cannot be written, or its disk is full; names it.
     """
-    out.mkdir(parents=True, exist_ok=True)
     texts = {
         "comparison.md": render_markdown(comparison),
         "comparison.json": json.dumps(comparison.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "flipped.csv": render_flipped(comparison.flipped),
     }
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+    with claimed(out / "comparison"):
+        check_output(out)
+        with replaced_files(out / "comparison") as new:
+            for name, text in texts.items():
+                (new / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]
+
+
+def check_output(out: Path) -> None:
+    """Raise a `FileExistsError` where `write_comparison` would have to replace files that are not its own."""
+    settle(out)
+    check_files((out / name for name in FILES), lambda path: _is_comparison(out / FILES[0]))
+
+
+def _is_comparison(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"a", "b", "settings", "benchmarks"} <= set(content)
 
 
 # --- what was compared, and what came of it ---------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from torch.utils.data import ConcatDataset, Dataset
 from dataset_scripts.feature_cells import feature_cells
 from dataset_scripts.hub import resolve_folder
 from dataset_scripts.prepared import choose_sets, feature_specs_of, load_prepared
-from dataset_scripts.publish import content_digest, parquet_files
+from dataset_scripts.publish import parquet_files
 from dataset_scripts.schema import FEATURE_COLUMNS
+from dataset_scripts.utils.files import content_digest
 from modeling_unimse import UniMSEProcessor, UniversalLabel
 from modeling_unimse.universal_label_unimse import native_label
 from trainer.arguments import MODALITIES

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -39,15 +38,14 @@ for row, label in zip(rows, processor.batch_decode_labels(ids)):
 
 
 def run_demo(out: Path):
-    """Writes everything below `out`; what an earlier demo left there is replaced."""
+    """Writes everything below `out`; what an earlier demo left there is replaced, other files are refused or stay."""
     from dataset_scripts.sample import write_sample
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     began = time.monotonic()
     raw = out / "raw"
     _step("1 Write the embedded sample: four small benchmarks, each in its own raw layout")
-    shutil.rmtree(raw, ignore_errors=True)
-    write_sample(raw)
+    write_sample(raw, overwrite=True)
     _step("2 Prepare the four benchmarks and give every utterance a universal label")
     folders = _prepare(raw, out / "data")
     _step("3 Train with all modalities, then the same without audio and video")
@@ -108,7 +106,6 @@ def _publish(full: Path, results: list[Path], out: Path):
     from trainer.hub import publish_folder
     from trainer.leaderboard import write_leaderboard
 
-    shutil.rmtree(out / "leaderboard", ignore_errors=True)
     for path in write_leaderboard(results, out / "leaderboard"):
         print(path)
     print(f"\n{(out / 'leaderboard' / 'overall.md').read_text(encoding='utf-8')}")

@@ -15,12 +15,13 @@ from huggingface_hub import snapshot_download
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from dataset_scripts.publish import content_digest
+from dataset_scripts.utils.files import content_digest
 from modeling_unimse import BENCHMARK_EMOTIONS, UniMSEProcessor
 from trainer.adapters import base_of, is_adapter, parameter_count
 from trainer.data import Collator, Indexed, UtteranceDataset
 from trainer.decoders import DECODERS
 from trainer.results_checks import SCHEMA_VERSION
+from trainer.results_file import Results
 from trainer.scoring import BOOTSTRAP, score
 from trainer.sharding import gathered_root, is_sharded
 from trainer.text_states import TextStates
@@ -165,6 +166,16 @@ def describe_checkpoint(checkpoint: str | Path) -> dict:
     if len({path.parent for path in files}) < len(parts):
         raise FileNotFoundError(f"{checkpoint}: expected weights as *.safetensors, found none")
     return {"weights": content_digest(files), "repo": repo, "revision": revision}
+
+
+def check_scored_weights(checkpoint: str | Path, results: Results) -> None:
+    """Raise a `ValueError` unless a checkpoint's weights are those that its results are of."""
+    weights, scored = describe_checkpoint(checkpoint)["weights"], results.content["checkpoint"].get("weights")
+    if weights != scored:
+        raise ValueError(
+            f"{checkpoint}: weights: expected {scored}, which were scored in {results.path}, got {weights}: the file "
+            "was changed or damaged; evaluate or train the model again"
+        )
 
 
 def _base_folder(adapter: str | Path) -> Path:

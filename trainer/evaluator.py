@@ -1,14 +1,19 @@
 """A saved model, scored on prepared datasets under one protocol or with every set of modalities: results files."""
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from dataset_scripts.hub_names import error_line
+from dataset_scripts.utils.files import check_files, claimed, mark_stale, new_folder, replaced_files, settle
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import is_adapter, load_model
 from trainer.checkpointing import BEST, environment
@@ -24,7 +29,7 @@ from trainer.evaluation import (
 )
 from trainer.metric_names import MODALITIES
 from trainer.predictions_file import write_predictions
-from trainer.results_file import write_results
+from trainer.results_file import read_results, write_results
 from trainer.sharding import check_processes, load_models_whole
 from trainer.states_file import write_states
 
@@ -66,7 +71,9 @@ def evaluate_checkpoint(
         folders: prepared folders or Hub datasets.
         out: results file, `*.json`; predictions lie beside it as Parquet. With `missing_modalities` the smaller sets of
             modalities get files of their own, such as `<out>.text-audio.json`.
-        overwrite: replace results that are there.
+        overwrite: replace results that are there, all together once the last of the new ones is made.
+
+    A call that was killed goes on when it is made again: sets of modalities that were done are not asked again.
 
     Returns:
         The results files, that of all modalities first.
@@ -74,35 +81,81 @@ def evaluate_checkpoint(
     Raises:
         ValueError: features made by other extractors than the model was trained with, no such split, wrong modalities,
             gold emotions that are not scored, `out` of another name.
-        FileExistsError: results are there.
+        FileExistsError: results are there, or files that are none, or another process writes them.
         OSError: no checkpoint there.
     """
     if out.suffix != ".json" or out.is_dir():
         raise ValueError(f"{out}: expected the name of a results file, such as {out.with_suffix('')}.json")
-    checkpoint = find_checkpoint(checkpoint)
     accelerator = Accelerator()
     check_processes(accelerator)
-    load_models_whole()
-    processor, model = _load_model(checkpoint)
-    model.to(accelerator.device)
-    training = training_of(model, checkpoint)
-    conditions = list(_conditions(training["protocol"]["modalities"], protocol))
-    paths = [_beside(out, "" if asked == conditions[0] else f".{'-'.join(asked)}", ".json") for asked in conditions]
-    datasets = _load(checkpoint, processor, folders, training["protocol"].get("feature_sets"), protocol)
-    _make_room(paths, overwrite, accelerator)
-    facts = {**environment(), "checkpoint": describe_checkpoint(checkpoint), "data": describe_data(datasets)}
-    for path, modalities in zip(paths, conditions, strict=True):
-        began = time.monotonic()
-        asked = {"batch_size": protocol.batch_size, "decoding": protocol.decoding}
-        states = protocol.states and modalities == conditions[0]
-        rows = predict(model, processor, datasets, accelerator, modalities, states=states, **asked)
-        if accelerator.is_main_process:
-            described = _describe(training["protocol"], processor, modalities, protocol)
-            seconds = {"evaluate": round(time.monotonic() - began, 1)}
-            shared = {"run": training["run"], "seed": training["seed"], "model": model, "seconds": seconds}
-            _write(path, rows, describe_results(rows, protocol=described, **shared, **facts))
+    with claimed(out) if accelerator.is_main_process else nullcontext():
+        _check_room([out], overwrite, protocol.states)
+        checkpoint = find_checkpoint(checkpoint)
+        load_models_whole()
+        processor, model = _load_model(checkpoint)
+        training = training_of(model, checkpoint)
+        conditions = list(_conditions(training["protocol"]["modalities"], protocol))
+        paths = [_beside(out, "" if asked == conditions[0] else f".{'-'.join(asked)}", ".json") for asked in conditions]
+        _check_room(paths, overwrite, protocol.states)
+        accelerator.wait_for_everyone()  # every process has looked
+        datasets = _load(checkpoint, processor, folders, training["protocol"].get("feature_sets"), protocol)
+        shared = {"run": training["run"], "seed": training["seed"], "data": describe_data(datasets), **environment()}
+        shared["checkpoint"] = describe_checkpoint(checkpoint)
+        described = (_describe(training["protocol"], processor, modalities, protocol) for modalities in conditions)
+        facts = {path.name: {**shared, "protocol": one} for path, one in zip(paths, described, strict=True)}
+        ask = partial(
+            *(predict, model.to(accelerator.device), processor, datasets, accelerator),
+            batch_size=protocol.batch_size,
+            decoding=protocol.decoding,
+        )
+        _evaluate_each(out, facts, ask, accelerator, protocol.states)
     accelerator.wait_for_everyone()
     return paths
+
+
+def _evaluate_each(out: Path, facts: dict[str, dict], ask: Callable, accelerator: Accelerator, states: bool) -> None:
+    """Evaluate under each protocol and put all results in place at once; what a killed call finished is not done again.
+
+    Args:
+        facts: name of each results file -> what it says of the evaluation, `protocol` among it; that of `out` first.
+        ask: modalities -> prediction rows.
+        states: keep the text states of the first.
+    """
+    is_main = accelerator.is_main_process
+    with replaced_files(out, keep=True) if is_main else nullcontext(new_folder(out)) as new:
+        (done,) = broadcast_object_list([_keep_finished(new, facts, out.name if states else None) if is_main else None])
+        if done and is_main:
+            print(f"{len(done)} of {len(facts)} sets of modalities were evaluated before; going on")
+        for name in (name for name in facts if name not in done):
+            began = time.monotonic()
+            rows = ask(modalities=facts[name]["protocol"]["modalities"], states=states and name == out.name)
+            if is_main:
+                seconds = {"evaluate": round(time.monotonic() - began, 1)}
+                _write(new / name, rows, describe_results(rows, model=ask.args[0], seconds=seconds, **facts[name]))
+        if is_main:
+            written = {path.name for path in new.iterdir()}
+            old = {beside for name in facts for beside in _named_by(out.with_name(name))}
+            mark_stale(new, old - written)
+        accelerator.wait_for_everyone()
+
+
+def _keep_finished(folder: Path, facts: dict[str, dict], with_states: str | None) -> list[str]:
+    """Names of the results files in a folder that are whole and of this very evaluation; the other files go."""
+    done, kept = [], set()
+    for name, expected in facts.items():
+        try:
+            results = read_results(folder / name)
+            files = [results.beside("predictions")] + [results.beside("states")] * (name == with_states)
+        except (OSError, ValueError):  # not there, or cut short
+            continue
+        same = all(results.content[key] == value for key, value in expected.items() if key != "command")
+        if same and None not in files:
+            done.append(name)
+            kept.update({folder / name, *files})
+    for path in folder.iterdir():
+        if path not in kept:
+            path.unlink()
+    return done
 
 
 def _load_model(checkpoint: str | Path):
@@ -121,16 +174,34 @@ def _beside(out: Path, condition: str, suffix: str) -> Path:
     return out.with_name(f"{out.name.removesuffix('.json')}{condition}{suffix}")
 
 
-def _make_room(paths: Sequence[Path], overwrite: bool, accelerator: Accelerator) -> None:
-    """Nothing that was evaluated before is lost unasked, nor stays as results without their predictions."""
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{there[0]}: exists; name another file or pass --overwrite")
-    accelerator.wait_for_everyone()  # every process has looked
-    if accelerator.is_main_process:
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        for path in there:
-            path.unlink()
+def _check_room(paths: Sequence[Path], overwrite: bool, states: bool) -> None:
+    """Refuse to replace results without `overwrite`, and ever to replace files that are none.
+
+    Raises:
+        FileExistsError: names the first file.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path}: exists; name another file or pass --overwrite")
+        own = _named_by(path)
+        check_files([path], lambda one: bool(_old_content(one)))
+        beside = [_beside(path, "", ".parquet")] + [_beside(path, "", ".states.parquet")] * states
+        check_files(beside, lambda one, own=own: one.name in own)
+
+
+def _old_content(path: Path) -> dict:
+    """Of a results file; empty where there is none, or another file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and {"run", "seed", "protocol", "metrics"} <= set(content) else {}
+
+
+def _named_by(path: Path) -> set[str]:
+    """Names of the files that an earlier results file had beside it."""
+    entries = (_old_content(path).get(name) for name in ("predictions", "states"))
+    return {PurePath(str(entry["file"])).name for entry in entries if isinstance(entry, dict) and "file" in entry}
 
 
 def _conditions(trained: Sequence[str], protocol: Protocol) -> Iterator[list[str]]:
@@ -185,6 +256,8 @@ def _write(path: Path, rows: list[dict], content: dict) -> None:
 def find_checkpoint(path: str | Path) -> str | Path:
     """The checkpoint that a user means: a checkpoint folder, the best one of a run folder, or a Hub name as it is."""
     folder = Path(path)
+    settle(folder)
+    settle(folder / BEST)
     if (folder / BEST).is_dir():
         return folder / BEST
     if folder.is_dir() and not ((folder / "config.json").is_file() or is_adapter(folder)):

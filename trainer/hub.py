@@ -1,17 +1,27 @@
 """A checkpoint as a folder in Hub layout: weights, processor, remote code, card and results."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
+from dataset_scripts.utils.files import (
+    check_folder,
+    check_space,
+    claimed,
+    folder_size,
+    link_or_copy,
+    replaced_folder,
+    settle,
+)
 from trainer.adapters import BASE, is_adapter, point_to_hub
 from trainer.card_folder import RESULTS, add_results
 from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
-from trainer.checkpointing import BEST
+from trainer.checkpointing import BEST, MODEL
+from trainer.evaluation import check_scored_weights
+from trainer.results_file import read_results
 from trainer.uploads import Upload
 
 BASE_NAME = "00000000-base"  # in the queue of uploads before every step
@@ -49,29 +59,32 @@ def publish_folder(
 
     Raises:
         FileNotFoundError: the run has no checkpoint or no results.
-        FileExistsError: `out` is not empty.
-        ValueError: the checkpoint is an adapter, which needs its base beside it.
+        FileExistsError: `out` is not empty and `overwrite` is not given, is no model, or is being written.
+        OSError: `out` cannot be written, or its disk is too full.
+        ValueError: the checkpoint is an adapter, which needs its base beside it; its weights are not those that were
+            scored.
     """
-    if not overwrite and out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out}: exists and is not empty; name another folder or pass --overwrite")
     check_finished(run_folder)
     if is_adapter(run_folder / BEST):
         raise ValueError(
             f"{run_folder}: holds an adapter, which one folder cannot publish with its base; `unimse push` sends both, "
             "`unimse merge` makes one model of them"
         )
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     settings = card_settings(run_folder, model_id)
     others = [path for path in results if path.resolve() != (run_folder / RESULTS).resolve()]
-    fill_repository(partial, run_folder / BEST, run_folder / RESULTS, settings, others, with_predictions)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
+    with claimed(out):
+        check_folder(out, MODEL, overwrite, [run_folder / BEST, run_folder / RESULTS, *results])
+        check_space(out, folder_size(run_folder / BEST))
+        check_scored_weights(run_folder / BEST, read_results(run_folder / RESULTS))
+        with replaced_folder(out, drop=MODEL.files) as new:
+            fill_repository(new, run_folder / BEST, run_folder / RESULTS, settings, others, with_predictions)
     return out
 
 
 def check_finished(run_folder: Path) -> None:
     """Raise a `FileNotFoundError` unless a run has its best checkpoint and test results."""
+    settle(run_folder)
+    settle(run_folder / BEST)
     for name in (BEST, RESULTS):
         if not (run_folder / name).exists():
             raise FileNotFoundError(f"{run_folder / name} not found: expected a finished run folder, got {run_folder}")
@@ -98,7 +111,7 @@ def fill_repository(
     shutil.copytree(
         checkpoint,
         folder,
-        copy_function=_link if link else shutil.copy2,
+        copy_function=link_or_copy if link else shutil.copy2,
         ignore=shutil.ignore_patterns("README.md"),  # peft writes one; ours replaces it
         dirs_exist_ok=True,
     )
@@ -122,11 +135,16 @@ def card_settings(run_folder: Path, model_id: str) -> CardSettings:
 
 def link_files(source: Path, target: Path) -> None:
     """Copy a folder by hard links, where the file system has them."""
-    shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+    shutil.copytree(source, target, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
 def final_parts(run_folder: Path, repo: str, private: bool, with_predictions: bool) -> Iterator[Part]:
-    """The best checkpoint with its test results; before it, of an adapter, the base."""
+    """The best checkpoint with its test results; before it, of an adapter, the base.
+
+    Raises:
+        ValueError: the weights are not those that were scored.
+    """
+    check_scored_weights(run_folder / BEST, read_results(run_folder / RESULTS))
     if is_adapter(run_folder / BEST):
         yield base_part(run_folder, repo, private)
     upload = Upload(repo, "Best checkpoint with its test results", tag="final", private=private)
@@ -151,13 +169,6 @@ def base_part(run_folder: Path, repo: str, private: bool) -> Part:
         Upload(repo, "The model that the adapter stands on", branch=BASE, private=private),
         lambda out: link_files(run_folder / BASE, out),
     )
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
 
 
 def hub_name(backbone: str | None) -> str | None:

@@ -8,9 +8,10 @@ Nothing is downloaded under a name that ends in `.source`, so a repository canno
 
 import json
 import re
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from dataset_scripts.utils.files import write_json
 
 _NAME = re.compile(r"[^/]+--[^/]+--[0-9a-f]{12}")
 _REVISION_DIGITS = 12
@@ -41,9 +42,7 @@ def folder_name(repo: str, revision: str) -> str:
 
 def write_source(folder: Path, repo: str, revision: str) -> None:
     """Note beside a folder, which has its `folder_name`, what it is of."""
-    partial = folder.with_name(f".{uuid.uuid4().hex}.partial")  # threads may write the same
-    partial.write_text(json.dumps({"repo": repo, "revision": revision}) + "\n", encoding="utf-8")
-    partial.replace(_source_path(folder))
+    write_json(_source_path(folder), {"repo": repo, "revision": revision})
 
 
 def hub_file(path: Path) -> HubFile | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_scripts.utils.files import check_files, claimed, mark_stale, replaced_files
 from trainer.leaderboard_csv import render_csv
 from trainer.leaderboard_format import file_names
 from trainer.leaderboard_html import render_html
@@ -70,8 +71,8 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
 
     Args:
         results: results files; at least one.
-        out: folder, made where it does not exist; files of the same names are replaced, and those of an earlier call
-            (their names stand in `.leaderboard-files`) that this one does not write are removed. Nothing else is.
+        out: folder, made where it does not exist; the files of an earlier call (their names stand in
+            `.leaderboard-files`) are replaced or removed. Nothing else is.
         all_entries: draw confusion matrix, intensities and states of every entry, not only of each section's first.
 
     Returns:
@@ -79,10 +80,23 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
 
     Raises:
         ValueError: as `build_board`, and then nothing is written; or on text states of other samples.
+        FileExistsError: a file that would be written is there and is not of an earlier call.
+        OSError: `out` cannot be written, or its disk is full; names it.
     """
-    board = build_board(results)
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = write_plots(board.sections, out / "plots", all_entries)
+    with claimed(out / "leaderboard"):
+        board = build_board(results)
+        earlier = _written_before(out)
+        with replaced_files(out / "leaderboard") as new:
+            written = _write_board(board, new, all_entries)
+            check_files((out / name for name in written), lambda path: path.relative_to(out).as_posix() in earlier)
+            (new / WRITTEN).write_text("".join(f"{name}\n" for name in written), encoding="utf-8")
+            mark_stale(new, earlier - set(written))
+    return [out / name for name in written]
+
+
+def _write_board(board: Board, folder: Path, all_entries: bool) -> list[str]:
+    """Write all files of a board; returns their names, sorted."""
+    pictures = write_plots(board.sections, folder / "plots", all_entries)
     texts = {"leaderboard.html": render_html(board.tables, pictures, board.runs, board.names)}
     texts["leaderboard.md"] = render_page("Leaderboard", board.tables, board.runs, board.names)
     for benchmark, sections in board.sections.items():
@@ -92,17 +106,12 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
         quoted = [result for result in read_published() if result["benchmark"] == benchmark]
         texts[f"{benchmark}.csv"] = render_csv(sections, quoted, board.names, board.checks)
     for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
-    written = sorted([out / name for name in texts] + [picture.path for picture in pictures])
-    _remove_stale(out, [path.relative_to(out).as_posix() for path in written])
-    return written
+        (folder / name).write_text(text, encoding="utf-8")
+    return sorted([*texts, *(picture.path.relative_to(folder).as_posix() for picture in pictures)])
 
 
-def _remove_stale(out: Path, written: Sequence[str]) -> None:
-    """Remove what an earlier call wrote and this one did not; keep the names for the next call."""
+def _written_before(out: Path) -> set[str]:
+    """Names of the files that an earlier call wrote."""
     listed = out / WRITTEN
-    earlier = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    for name in set(earlier) - set(written):
-        if _OURS.fullmatch(name):  # whatever was written into the list
-            (out / name).unlink(missing_ok=True)
-    listed.write_text("".join(f"{name}\n" for name in written), encoding="utf-8")
+    names = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    return {name for name in names if _OURS.fullmatch(name)}  # whatever was written into the list

@@ -18,10 +18,11 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 
+from dataset_scripts.utils.files import SETTLE_SECONDS, claimed, write_json
 from modeling_unimse import UniMSEProcessor
 from trainer.arguments import RunConfig
 from trainer.batching import EpochBatches
-from trainer.checkpointing import BEST, save_checkpoint, write_json
+from trainer.checkpointing import BEST, save_checkpoint
 from trainer.data import Indexed, UtteranceDataset
 from trainer.evaluation import emotion_sets, predict
 from trainer.publishing import Publisher
@@ -179,7 +180,7 @@ class Loop:
         """Model and processor, and what they score on the validation sets, into the run folder."""
         weights = whole_weights(self.accelerator, self.model)
         if self.accelerator.is_main_process:
-            with own_class(bare):
+            with own_class(bare), claimed(self.folder / name, wait=SETTLE_SECONDS):  # a reader may be completing it
                 save_checkpoint(self.folder / name, bare, self.processor, weights)
             write_results(self.folder / results, self.describe(bare, rows, self.folder / name))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dataset_scripts.utils.files import write_text
 from trainer.card_metadata import EVALUATIONS, CardSettings, card_metadata, evaluation_entries
 from trainer.leaderboard_format import (
     MISSING,
@@ -57,7 +58,7 @@ def project_model_card() -> str:
 
 def write_project_card() -> Path:
     """Write `model_card.md` of this checkout; returns its path."""
-    _project_card().write_text(project_model_card(), encoding="utf-8")
+    write_text(_project_card(), project_model_card())
     return _project_card()
 
 

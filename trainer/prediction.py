@@ -28,6 +28,7 @@ def predict_clip(
     Raises:
         ValueError: neither text nor clip, a clip that cannot be decoded.
         FileNotFoundError: no such clip.
+        FloatingPointError: the model gives numbers that are none.
     """
     if not text and clip is None:
         raise ValueError("expected --text, a clip, or both; got neither")
@@ -38,8 +39,12 @@ def predict_clip(
     sides = {} if clip is None else _clip_inputs(clip, processor, trained, visual_extractor)
     inputs = processor(text, **sides)
     with torch.no_grad():
-        ids = model.generate(**inputs, logits_processor=processor.logits_processor())
-    (label,) = processor.batch_decode_labels(ids)
+        settings = {"output_scores": True, "return_dict_in_generate": True}
+        written = model.generate(**inputs, logits_processor=processor.logits_processor(), **settings)
+    # A broken model still writes a label, since decoding cannot leave the grammar.
+    if not model.compute_transition_scores(written.sequences, written.scores, normalize_logits=True).isfinite().all():
+        raise FloatingPointError(f"{checkpoint}: gives probabilities that are none; its weights hold NaN or infinity")
+    (label,) = processor.batch_decode_labels(written.sequences)
     return {
         "label": format_label(label),
         "polarity": label.polarity,

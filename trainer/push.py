@@ -15,10 +15,13 @@ import yaml
 
 import dataset_scripts
 from dataset_scripts.hub_names import check_repo_name, error_line
-from trainer.card_folder import card_differences, is_card_folder, read_settings, rename_model
+from trainer.adapters import is_adapter
+from trainer.card_folder import RESULTS, card_differences, is_card_folder, read_settings, rename_model
 from trainer.card_metadata import PROJECT_MODEL_ID
 from trainer.checkpointing import BEST
+from trainer.evaluation import check_scored_weights
 from trainer.hub import Part, final_parts
+from trainer.results_file import read_results
 from trainer.uploads import PENDING, Upload, make_pending, mark_sent, pending, send
 
 _NOT_IN_SPACES = ["*.pyc", ".*", "*/.*"]  # `*` spans folders
@@ -47,12 +50,14 @@ def push_run(run_folder: Path, repo: str, private: bool = True, with_predictions
 
     Raises:
         FileNotFoundError: there is nothing to send.
-        ValueError: what is pending goes to another repository; the Hub refuses or cannot be reached.
+        ValueError: what is pending goes to another repository; weights are not those that were scored; the Hub refuses
+            or cannot be reached.
     """
     for name, upload, fill in _parts(run_folder, repo, private, with_predictions):
         make_pending(run_folder, name, upload, fill, again=True)
     addresses = []
     for folder, upload in pending(run_folder):
+        _check_weights(folder)
         addresses.append(_send(folder, upload))
         mark_sent(folder, upload, addresses[-1])
     return addresses
@@ -62,12 +67,22 @@ def push_model(folder: Path, repo: str, private: bool = True) -> str:
     """Send a model folder as it is; returns the address of the commit.
 
     A card that nobody has edited and that was made before the model had a name is written again with this one.
+
+    Raises:
+        ValueError: the weights are not those that were scored; the Hub refuses or cannot be reached.
     """
     check_repo_name(repo)
+    _check_weights(folder)
     unnamed = is_card_folder(folder) and read_settings(folder).model_id == PROJECT_MODEL_ID
     if unnamed and not card_differences(folder):
         rename_model(folder, repo)
     return _send(folder, Upload(repo, "Upload by unimse push", private=private))
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise a `ValueError` where a folder has results of other weights; those of an adapter need its base too."""
+    if (folder / RESULTS).is_file() and not is_adapter(folder):
+        check_scored_weights(folder, read_results(folder / RESULTS))
 
 
 def is_space_folder(folder: Path) -> bool:

@@ -12,13 +12,13 @@ the numbers themselves can be made again from the predictions (`trainer/predicti
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dataset_scripts.utils.files import file_digest, settle, write_json
 from trainer.hub_folders import hub_file
 from trainer.metric_names import OVERALL, benchmark_of, benchmark_order
 from trainer.results_checks import check_content
@@ -119,12 +119,6 @@ def seal(content: dict) -> dict:
     return {**rest, "digest": hashlib.sha256(text.encode("utf-8")).hexdigest()}
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_results(path: Path, content: dict, predictions: Path | None = None, states: Path | None = None) -> None:
     """Write the content of one results file, whole or not at all.
 
@@ -139,9 +133,7 @@ def write_results(path: Path, content: dict, predictions: Path | None = None, st
     described = {name: file and {"file": file.name, "sha256": file_digest(file)} for name, file in files.items()}
     content = seal(content | described)
     check_content(content)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, content)
 
 
 def read_results(path: str | Path) -> Results:
@@ -152,6 +144,7 @@ def read_results(path: str | Path) -> Results:
         ValueError: when it is not JSON or a field is wrong; one line naming the file and the field.
     """
     path = Path(path)
+    settle(path)
     if path.suffix == ".parquet":
         raise ValueError(f"{path}: expected a results file, got its predictions; name the .json beside it")
     try:

@@ -8,14 +8,14 @@ so kinds, number and sizes of their files are limited.
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from dataset_scripts.hub_names import check_repo_name, error_line
+from dataset_scripts.utils.files import claimed, file_digest, replaced_folder, settle
 from trainer.hub_folders import folder_name, hub_file, write_source
-from trainer.results_file import file_digest, read_results
+from trainer.results_file import read_results
 from trainer.uploads import PENDING
 
 _VALIDATION = "validation.json"  # of a run folder: what chose the checkpoint
@@ -28,6 +28,7 @@ _MOST_FILES = 200  # results files of one repository
 _MOST_ROWS = 200_000  # scored by one results file; the whole of MOSEI has 22,856 utterances
 _MOST_RESAMPLES = 10_000
 _ANSWER_WITHIN = 20.0  # seconds
+_LONGEST_DOWNLOAD = 600.0  # seconds that one thread waits for another that downloads the same
 _AT_ONCE = 8  # repositories
 
 
@@ -43,6 +44,7 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[str, list[Path]] = {}
     for path in paths:
+        settle(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: expected a results file or a folder with some; there is none")
         files = sorted(_search(path)) if path.is_dir() else [path]
@@ -77,6 +79,8 @@ def _files_there(path: Path) -> int:
 
 
 def _search(folder: Path) -> Iterator[Path]:
+    for ready in [*folder.rglob(".*.unimse-ready")]:
+        settle(ready.parent)
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".partial")]
         folders[:] = [name for name in folders if name != PENDING]
@@ -176,17 +180,11 @@ def _download(repo: str, revision: str | None, folder: Path, token: bool | None)
     target = folder / folder_name(repo, info.sha)
     if target.is_dir():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".partial") as place:
-        partial = Path(place, "whole")
-        partial.mkdir()
-        _fill(partial, repo, info, token)
-        write_source(target, repo, info.sha)
-        try:
-            partial.rename(target)
-        except OSError:  # another thread was faster; what it has is the same
-            if not target.is_dir():
-                raise
+    with claimed(target, wait=_LONGEST_DOWNLOAD):
+        if not target.is_dir():  # another thread was faster; what it has is the same
+            with replaced_folder(target) as new:
+                _fill(new, repo, info, token)
+                write_source(target, repo, info.sha)
     return target
 
 

@@ -9,15 +9,16 @@ A state is written aside and renamed; one whose files do not fit `whole.json` is
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
+
+from dataset_scripts.utils.files import file_digest, new_folder, replaced_folder
 
 PREFIX = "state-"
 _WHOLE = "whole.json"
@@ -51,18 +52,15 @@ class Progress:
 def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_last: int) -> Path:
     """Write the state of all processes to `folder/state-<step>`, then remove all but the `keep_last` newest ones."""
     path = folder / f"{PREFIX}{progress.step:08d}"
-    partial = path.with_name(f"{path.name}.partial")
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial), safe_serialization=False)  # safetensors warns of the tied embeddings
-    _write_json(partial / f"progress-{accelerator.process_index}.json", dataclasses.asdict(progress))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _write_json(partial / _WHOLE, _contents(partial))
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
+    is_main = accelerator.is_main_process
+    with replaced_folder(path) if is_main else nullcontext(new_folder(path)) as new:
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(new), safe_serialization=False)  # safetensors warns of the tied embeddings
+        _write_json(new / f"progress-{accelerator.process_index}.json", dataclasses.asdict(progress))
+        accelerator.wait_for_everyone()
+        if is_main:
+            _write_json(new / _WHOLE, _contents(new))
+    if is_main:
         for old in sorted(states(folder))[:-keep_last]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -86,26 +84,20 @@ def load_state(path: Path, accelerator: Accelerator) -> Progress:
     return Progress(**json.loads(own.read_text(encoding="utf-8")))
 
 
-def newest_state(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole state of a run folder, and a line for each newer one that is broken."""
-    broken = []
+def newest_state(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """The newest whole state of a run folder, and what is wrong with each newer one, which is broken."""
+    broken = {}
     for path in sorted(states(folder), reverse=True):
         problem = _problem(path)
         if problem is None:
             return path, broken
-        broken.append(f"{path}: {problem}")
+        broken[path] = f"{path.name}: {problem}"
     return None, broken
 
 
 def states(folder: Path) -> Iterator[Path]:
     """The states of a run folder that have their final name."""
     return (path for path in folder.glob(f"{PREFIX}*") if path.is_dir() and path.suffix != ".partial")
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what a kill left half written."""
-    for path in folder.glob(f"{PREFIX}*.partial"):
-        shutil.rmtree(path)
 
 
 def _problem(path: Path) -> str | None:
@@ -122,15 +114,10 @@ def _problem(path: Path) -> str | None:
 def _contents(path: Path) -> dict[str, list]:
     """File -> size and SHA-256, of everything but the list itself."""
     return {
-        file.relative_to(path).as_posix(): [file.stat().st_size, _digest(file)]
+        file.relative_to(path).as_posix(): [file.stat().st_size, file_digest(file)]
         for file in sorted(path.rglob("*"))
         if file.is_file() and file.name != _WHOLE
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_json(path: Path, content) -> None:

@@ -8,6 +8,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataset_scripts.utils.files import check_files, claimed, replaced_files, settle
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import PROTOCOL_COLUMNS, describe_protocol, format_score, metric_header, protocol_values
 from trainer.leaderboard_markdown import escape_text, markdown_table
@@ -16,6 +17,7 @@ from trainer.results_file import Results, read_all_results
 from trainer.results_groups import Score, score_over_seeds
 
 SHOWN = ("mae", "acc2_non0", "weighted_f1", "emotion_accuracy")
+_CSV_HEADER = ("run", "seeds", "benchmark", "metric", "mean", "std", "reason")
 # The fields that PROTOCOL_COLUMNS show.
 _IN_COLUMNS = ("context_before", "context_after", "modalities", "decoding")
 
@@ -30,15 +32,32 @@ def write_summary(paths: Sequence[Path], folder: Path) -> str:
 
     Raises:
         ValueError: a wrong results file.
+        FileExistsError: files of these names are there and are not of an earlier table.
     """
     runs = _by_run(read_all_results(paths))
     columns = _columns(runs)
     scores = {run: [score_over_seeds(*column, results) for column in columns] for run, results in runs.items()}
     text = "\n".join(_markdown(runs, columns, scores)) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.md").write_text(text, encoding="utf-8")
-    _write_csv(folder / "summary.csv", runs, columns, scores)
+    with claimed(folder / "summary"):
+        check_summary(folder)
+        with replaced_files(folder / "summary") as new:
+            (new / "summary.md").write_text(text, encoding="utf-8")
+            _write_csv(new / "summary.csv", runs, columns, scores)
     return text
+
+
+def check_summary(folder: Path) -> None:
+    """Raise a `FileExistsError` where `write_summary` would have to replace files that are not its own."""
+    settle(folder)
+    check_files((folder / name for name in ("summary.md", "summary.csv")), lambda path: _is_summary(path.parent))
+
+
+def _is_summary(folder: Path) -> bool:
+    try:
+        with (folder / "summary.csv").open(encoding="utf-8") as file:
+            return file.readline().rstrip() == ",".join(_CSV_HEADER)
+    except (OSError, ValueError):
+        return False
 
 
 def _by_run(results: Sequence[Results]) -> dict[tuple[str, str], list[Results]]:
@@ -110,7 +129,7 @@ def _write_csv(path: Path, runs, columns, scores: dict[tuple[str, str], list[Sco
     """Full precision: a row for each run and metric."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["run", "seeds", "benchmark", "metric", "mean", "std", "reason"])
+        writer.writerow(_CSV_HEADER)
         for run, results in runs.items():
             for (benchmark, key), score in zip(columns, scores[run], strict=True):
                 row = [score.mean, score.std, score.reason]

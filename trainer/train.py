@@ -16,6 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from dataset_scripts.ranks import is_helper
+from dataset_scripts.utils.files import check_space, folder_size
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
@@ -81,6 +82,8 @@ def load_data(config: RunConfig) -> RunData:
 def train(config: RunConfig, progress: bool = True) -> list[Path]:
     """Trains one model a seed and returns the results files. Seeds that are finished are not trained again."""
     check_trackers(config)
+    for seed in config.seeds:
+        is_finished(run_folder(config, seed), config)  # refuses what must not be touched, before the first training
     if config.push_to_hub is not None and not is_helper():
         repos = [repository(config, seed) for seed in config.seeds]
         check_access(repos, PushSettings.from_settings(config.push_to_hub).private)
@@ -96,14 +99,14 @@ def _train_seeds(config: RunConfig, progress: bool, publishers: list[Publisher])
     data, paths = None, []
     for seed in config.seeds:
         folder = run_folder(config, seed)
-        if is_finished(folder, config):
-            print(f"{folder}: finished before; nothing to do (again from the start: --overwrite true)")
-            paths.append(folder / "results.json")
-        else:
-            if data is None:
-                data = load_data(config)
-                check_data(config, data)
-            with only_here(folder):
+        with only_here(folder):
+            if is_finished(folder, config):
+                print(f"{folder}: finished before; nothing to do (again from the start: --overwrite true)")
+                paths.append(folder / "results.json")
+            else:
+                if data is None:
+                    data = load_data(config)
+                    check_data(config, data)
                 paths.append(train_seed(config, seed, data, publishers, progress))
         if config.push_to_hub is not None:
             _push_final(config, seed, folder, publishers)
@@ -149,6 +152,8 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
     processor = build_processor(config, samples, data.specs)
     model = build_model(config, processor)
     used = {"training_data": describe_data(data.train), "validation_data": describe_data(data.validation)}
+    if accelerator.is_main_process:
+        check_space(folder, max(0, _bytes_needed(config, model) - folder_size(folder)))
     digest = settings_digest(config, used)
     model.config.training = {"run": config.run, "seed": seed, "protocol": protocol(config), "settings": digest}
     facts = {"seed": seed, "processes": accelerator.num_processes, **used}
@@ -170,6 +175,13 @@ def train_seed(config: RunConfig, seed: int, data: RunData, publishers: list[Pub
     accelerator.free_memory()  # it keeps what it prepared, which would add up over seeds
     best = load_model(folder / BEST).to(accelerator.device)
     return _test(config, seed, folder, accelerator, best, processor, data, seconds, progress)
+
+
+def _bytes_needed(config: RunConfig, model: torch.nn.Module) -> int:
+    """What a run folder holds at most: weights in float32 twice, and states with two moments of what is trained."""
+    count = sum(value.numel() for value in model.parameters())
+    moments = 2 * sum(value.numel() for value in model.parameters() if value.requires_grad)
+    return 4 * (2 * count + (config.keep_last + 1) * (count + moments))
 
 
 def make_loop(config, seed, folder, accelerator, model, processor, samples, data, progress) -> Loop:

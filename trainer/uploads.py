@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.hub_names import check_repo_name, error_line
+from dataset_scripts.utils.files import write_json
 from trainer.fields import check_fields
 
 PENDING = "pending"
@@ -105,7 +106,7 @@ def make_pending(
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed while it filled it
         folder.mkdir(parents=True)
         fill(folder)
-        _write_json(ticket, dataclasses.asdict(upload))
+        write_json(ticket, dataclasses.asdict(upload))
 
 
 def pending(run_folder: Path) -> list[tuple[Path, Upload]]:
@@ -129,7 +130,7 @@ def mark_sent(folder: Path, upload: Upload, address: str) -> None:
     """Take a folder that was sent out of the queue, and note that it was."""
     run_folder = folder.parent.parent
     with _queue_lock:
-        _write_json(run_folder / SENT, {**sent(run_folder), folder.name: {"repo": upload.repo, "commit": address}})
+        write_json(run_folder / SENT, {**sent(run_folder), folder.name: {"repo": upload.repo, "commit": address}})
         folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -140,12 +141,6 @@ def drop_unfinished(run_folder: Path) -> None:
         for folder in (run_folder / PENDING).glob("*/"):
             if not folder.with_name(f"{folder.name}.json").exists():
                 shutil.rmtree(folder)
-
-
-def _write_json(path: Path, content) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def send(folder: Path, upload: Upload) -> str:

@@ -36,8 +36,8 @@ from accelerate.tracking import (
 from huggingface_hub import constants
 from tqdm.auto import tqdm
 
+from dataset_scripts.utils.files import write_json
 from trainer.arguments import RunConfig
-from trainer.checkpointing import write_json
 from trainer.data import UtteranceDataset
 
 PROJECT = "unimse"

@@ -1,0 +1,1 @@
+"""What loaders and trainer share and what knows nothing of either: files and their safe replacement."""

@@ -1,0 +1,382 @@
+"""Write outputs so that a kill, a full disk or a second command at the same time costs nothing.
+
+An output is written aside and put in place at the end, as a whole. While that happens these names lie beside it:
+
+    .OUT.unimse-lock     held, by the system, for the one process that writes OUT: a kill frees it
+    .OUT.unimse-new      the new content, until it is whole
+    .OUT.unimse-old      the folder that is replaced, between two renames
+    .OUT.unimse-ready    new files, whole, on their way into a folder that holds other things too
+
+A kill between two renames leaves OUT missing, or some of several files new. Whichever command comes next completes it:
+one that writes OUT by `claimed`, one that reads it by `settle`.
+
+Only what the package wrote is ever removed: `FolderKind` tells its folders from others and its files from a user's.
+"""
+
+import errno
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+SETTLE_SECONDS = 10.0  # a swap that is under way takes two renames
+_STALE = ".unimse-stale"  # in a `ready` folder: names of files to remove
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("no space left on device", "os error 28", "errno 28", "file write failed")  # as C++ and Rust say it
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+# --- one file ---------------------------------------------------------------------------------------------------------
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside and rename it, so that `path` is the old or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
+    aside = _aside(path, "new")
+    with _errors_named(path):
+        try:
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Write JSON as `write_text`; numbers that are not finite are refused with a `ValueError`."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(paths: Iterable[Path]) -> str:
+    """12 hexadecimal digits of the SHA-256 over files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(bytes.fromhex(file_digest(path)))
+    return digest.hexdigest()[:12]
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name by a hard link; copy it where the file system has none."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+# --- what may be replaced ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A kind of folder that the package writes.
+
+    Args:
+        name: as messages call it, such as `prepared dataset`.
+        signs: files that tell such a folder; all of them lie in it.
+        files: patterns of all that the package writes into it, relative; `*` spans folders.
+    """
+
+    name: str
+    signs: tuple[str, ...]
+    files: tuple[str, ...]
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder is of this kind."""
+        return all((folder / name).is_file() for name in self.signs)
+
+
+def check_folder(target: Path, kind: FolderKind, overwrite: bool, sources: Sequence[Path] = ()) -> None:
+    """Refuse an output folder that would cost the user something.
+
+    Args:
+        sources: files and folders that are read; they must not lie in `target`.
+
+    Raises:
+        FileExistsError: it is a file, is not empty and `overwrite` is not given, or holds something of another kind.
+        ValueError: a source lies in it, or is it.
+    """
+    target = target.resolve()
+    for source in sources:
+        if target in (source.resolve(), *source.resolve().parents):
+            raise ValueError(f"{target} holds what is read ({source}), which would be replaced; name another folder")
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file; name a folder")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{target} exists and is not empty; name another folder or pass --overwrite")
+    if not kind.is_in(target):
+        raise FileExistsError(f"{target} is not empty and no {kind.name}, so it is not replaced; name another folder")
+
+
+def check_files(paths: Iterable[Path], is_ours: Callable[[Path], bool]) -> None:
+    """Refuse to replace files that the command did not write.
+
+    Raises:
+        FileExistsError: names the first one.
+    """
+    for path in paths:
+        if os.path.lexists(path) and not (path.is_file() and is_ours(path)):
+            raise FileExistsError(
+                f"{path} exists and was not written by this command, so it is not replaced; move it, or name another "
+                "place for the output"
+            )
+
+
+def check_space(target: Path, needed: int) -> None:
+    """Raise an `OSError` unless the disk of `target` has room for `needed` bytes."""
+    place = next(parent for parent in target.absolute().parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OSError(
+            f"{target}: needs about {_size(needed)}, and {_size(free)} are free on its disk; free some, or name "
+            "another place"
+        )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+# --- claiming and completing ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def claimed(target: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold an output for this process, and first complete what a killed one left of it.
+
+    Args:
+        target: the file or folder that will be written, or the name under which files are swapped into its parent.
+        wait: seconds to wait for another process that holds it.
+
+    Raises:
+        FileExistsError: another process holds it.
+        OSError: nothing can be written there; names `target`.
+    """
+    path = _aside(target, "lock")
+    lock = FileLock(path)
+    with _errors_named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout:
+            raise FileExistsError(f"{target}: another process is writing it; wait for it, or end it") from None
+    try:
+        with _errors_named(target):
+            _complete(target)
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes it itself; whoever waits for it looks again
+            path.unlink()
+        lock.release()
+
+
+def settle(path: Path) -> None:
+    """Complete what a killed command left of an output that is to be read: a folder, or files in a folder.
+
+    Args:
+        path: a folder or a file; nothing need be there.
+
+    Raises:
+        FileExistsError: another process is at it and does not end.
+        OSError: it cannot be completed, since the disk is full or may not be written.
+    """
+    if not path.exists() and _aside(path, "old").exists():
+        _wait_for(path, path.exists)
+    folder = path if path.is_dir() else path.parent
+    for ready in sorted(folder.glob(".*.unimse-ready")):
+        _wait_for(ready.with_name(ready.name[1:].removesuffix(".unimse-ready")), lambda ready=ready: not ready.exists())
+
+
+def _wait_for(target: Path, is_complete: Callable[[], bool]) -> None:
+    try:
+        with claimed(target, wait=SETTLE_SECONDS):
+            pass
+    except FileExistsError:
+        if not is_complete():  # else its writer, which is alive, has done it
+            raise
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what killed commands left half written in a folder that this process holds."""
+    for path in folder.glob(".*.unimse-new"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _complete(target: Path) -> None:
+    """Finish, under its lock, a swap of `target` that was cut short."""
+    new, old, ready = (_aside(target, what) for what in ("new", "old", "ready"))
+    if ready.exists():
+        _move_in(ready)
+    if old.exists():
+        if not target.exists():  # killed between two renames: the new folder is whole
+            os.replace(new if new.exists() else old, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+# --- swapping ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replaced_folder(target: Path, drop: Sequence[str] = ("*",)) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `target` at the end; an error leaves `target` as it was.
+
+    To be used under `claimed`.
+
+    Args:
+        drop: patterns of the files in an older `target` that go with it; every other one is carried over.
+    """
+    target, new, old = target.resolve(), new_folder(target), _aside(target, "old")
+    with _errors_named(target):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if target.exists():
+                _carry_over(target, new, drop)
+                os.replace(target, old)
+            try:
+                os.replace(new, target)
+            except OSError:
+                if old.exists():
+                    os.replace(old, target)
+                raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(source: Path, target: Path, drop: Sequence[str]) -> None:
+    """Files of `source` that no pattern names, into `target` where it has none of that name; by links, so both stay."""
+    for place, folders, names in os.walk(source):
+        linked = [name for name in folders if Path(place, name).is_symlink()]
+        for path in (Path(place, name) for name in (*names, *linked)):
+            name = path.relative_to(source).as_posix()
+            there = target / name
+            if os.path.lexists(there) or any(fnmatch.fnmatchcase(name, one) for one in (*drop, ".*.unimse-*")):
+                continue
+            there.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(path, there)
+
+
+@contextmanager
+def replaced_files(target: Path, keep: bool = False) -> Iterator[Path]:
+    """Give a folder to fill with files for `target.parent`, where they are moved at the end, all or none.
+
+    Other files there stay. To be used under `claimed`.
+
+    Args:
+        target: `folder/name`; the name is that of the whole, need not be a file's, and leads to the lock.
+        keep: go on with what a killed or failed call left in the folder that is given, and leave it there after an
+            error.
+    """
+    new, ready = _aside(target, "new"), _aside(target, "ready")
+    with _errors_named(target.parent):
+        if not keep:
+            shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True, exist_ok=keep)
+        try:
+            yield new
+            os.replace(new, ready)
+        finally:
+            if not keep:
+                shutil.rmtree(new, ignore_errors=True)
+            elif new.exists() and not any(new.iterdir()):
+                new.rmdir()
+        _move_in(ready)
+
+
+def mark_stale(new: Path, names: Iterable[str]) -> None:
+    """Note, in the folder that `replaced_files` gives, files that shall go when the new ones are moved in."""
+    write_json(new / _STALE, sorted(names))
+
+
+def _move_in(ready: Path) -> None:
+    """Move files to the folder around `ready`; done again after a kill, it goes on."""
+    folder, stale = ready.parent, ready / _STALE
+    for name in json.loads(stale.read_text(encoding="utf-8")) if stale.exists() else ():
+        if ".." not in Path(name).parts and not Path(name).is_absolute():  # whoever wrote the list
+            (folder / name).unlink(missing_ok=True)
+    for path in sorted(ready.rglob("*")):
+        if path.is_file() and path != stale:
+            there = folder / path.relative_to(ready)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, there)
+    shutil.rmtree(ready)
+
+
+# --- names and errors -------------------------------------------------------------------------------------------------
+
+
+def new_folder(target: Path) -> Path:
+    """Where `replaced_folder` has the new content of `target`: other processes may write into it too."""
+    return _aside(target, "new")
+
+
+def _aside(target: Path, what: str) -> Path:
+    place = target.parent.resolve() / target.name if target.is_file() else target.resolve()
+    return place.with_name(f".{place.name}.unimse-{what}")
+
+
+@contextmanager
+def _errors_named(target: Path) -> Iterator[None]:
+    """Say of a full disk, and of one that may not be written, what it was about; other errors go through."""
+    try:
+        yield
+    except Exception as error:
+        named = getattr(error, "filename", None)
+        if _is_full(error):
+            place = next(parent for parent in target.absolute().parents if parent.exists())
+            raise OSError(
+                f"{target}: the disk is full, {_size(shutil.disk_usage(place).free)} are free; what was there before "
+                "is kept. Free some space and give the same command again"
+            ) from error
+        if not isinstance(error, OSError) or named is None or not _belongs(Path(named), target):
+            raise
+        if error.errno in _DENIED:
+            raise PermissionError(
+                f"{target}: cannot be written ({error.strerror}); name a place that you may write to"
+            ) from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise NotADirectoryError(f"{target}: a part of its path is a file; name a place in a folder") from error
+        raise
+
+
+def _belongs(path: Path, target: Path) -> bool:
+    """Whether a path is that of an output, of what lies in or aside from it, or a part of the way to it."""
+    path, target = path.absolute(), target.absolute()
+    beside = path.is_relative_to(target.parent) and path.relative_to(target.parent).parts[:1] or ("",)
+    return target.is_relative_to(path) or beside[0] == target.name or beside[0].startswith(f".{target.name}.unimse-")
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error, whatever library met it."""
+    while error is not None:
+        words = str(error).lower()
+        if getattr(error, "errno", None) in _FULL or any(part in words for part in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
