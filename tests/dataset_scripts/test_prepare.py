@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.prepared import load_prepared
 from dataset_scripts.publish import parquet_path, read_features
 from dataset_scripts.schema import COLUMNS, feature_or_none
+from dataset_scripts.utils.files import claimed
 from dataset_scripts.visual import FrozenConvExtractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 from tests.dataset_scripts.conftest import MANIFEST_HEADER as HEADER
@@ -197,9 +199,12 @@ def test_out_is_not_overwritten_by_accident(raw, prepare, out, tmp_path):
     prepare("mosi", source)
     with pytest.raises(FileExistsError, match=r"out exists and is not empty; name another folder or pass --overwrite"):
         prepare("mosi", source)
-    (out / "stale.txt").touch()
+    stale = out / "data" / "covarep" / "train-00000-of-00001.parquet"  # of a feature set that is not made any more
+    stale.parent.mkdir()
+    stale.touch()
+    (out / "notes.txt").write_text("a user's")
     prepare("mosi", source, overwrite=True)
-    assert not (out / "stale.txt").exists()
+    assert not stale.exists() and (out / "notes.txt").read_text() == "a user's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out"]
 
 
@@ -312,7 +317,7 @@ def test_a_ravdess_actor_through_custom(raw, real_data, prepare, out, tmp_path):
 def test_overwriting_never_costs_anything_but_a_prepared_dataset(raw, tmp_path):
     source = raw.mosi(tmp_path / "home" / "mosi", clips=False)
     for out in (source, tmp_path / "home"):
-        with pytest.raises(ValueError, match="holds the raw data .*, which would be replaced; name another folder"):
+        with pytest.raises(ValueError, match="holds what is read .*, which would be replaced; name another folder"):
             prepare_dataset("mosi", source, out, extractor=None, overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
@@ -324,14 +329,28 @@ def test_overwriting_never_costs_anything_but_a_prepared_dataset(raw, tmp_path):
 def test_what_a_kill_leaves_is_cleared_or_put_back(raw, prepare, out, tmp_path):
     source = raw.mosi(tmp_path / "mosi", clips=False)
     prepare("mosi", source)
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "half").write_text("x")
-    out.rename(tmp_path / "out.old")  # killed between two renames
+    for name in ("out.partial", "out.old"):  # a user's own
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years")
+    (tmp_path / ".out.unimse-new").mkdir()
+    (tmp_path / ".out.unimse-new" / "half").write_text("x")
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        prepare("mosi", source)
+    shutil.rmtree(tmp_path / ".out.unimse-new")
+    out.rename(tmp_path / ".out.unimse-old")  # killed between two renames, the new folder lost besides
     with pytest.raises(FileExistsError, match="exists and is not empty"):
         prepare("mosi", source)
     assert len(load_prepared(out)["train"]) == 2
     prepare("mosi", source, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosi", "out", "out.old", "out.partial"]
+    assert all((tmp_path / name / "thesis.txt").is_file() for name in ("out.partial", "out.old"))
+
+
+def test_two_preparations_into_one_folder(raw, prepare, out, tmp_path):
+    source = raw.mosi(tmp_path / "mosi", clips=False)
+    with claimed(out), pytest.raises(FileExistsError, match="out: another process is writing it; wait for it, or end"):
+        prepare("mosi", source)
+    prepare("mosi", source)
 
 
 def test_a_linked_output_is_written_where_it_points(raw, prepare, out, tmp_path):

@@ -110,8 +110,10 @@ def test_wrong_options_are_refused(tmp_path, options, message):
 
 def test_a_folder_with_files_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ValueError, match="not an empty folder"):
+    with pytest.raises(FileExistsError, match="exists and is not empty; name another folder"):
         write_sample(tmp_path)
+    with pytest.raises(FileExistsError, match="is not empty and no embedded sample, so it is not replaced"):
+        write_sample(tmp_path, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

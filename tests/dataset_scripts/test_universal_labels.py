@@ -1,6 +1,7 @@
-"""Universal labels of prepared folders: every feature set is labelled, the rest stays, an interrupted run shows."""
+"""Universal labels of prepared folders: every feature set is labelled, the rest stays, nothing is ever mixed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset_scripts.label_columns import LABEL_COLUMNS, OPTIONAL_COLUMNS
+from dataset_scripts.prepared import load_prepared
 from dataset_scripts.schema import COLUMNS, feature_or_none, features
 from dataset_scripts.universal_labels import label_datasets
 from tests.dataset_scripts.raw_labels import iemocap_rows, meld_rows, mosi_rows, prepared_row, write_prepared
@@ -117,24 +119,35 @@ def test_leaky_donors_are_recorded(folders):
     assert {pair["id"]: pair["donor"] for pair in report["pairs"]}["mosi/test/3"] == "meld/test/3"
 
 
-def test_an_interrupted_run_leaves_whole_files_and_no_report(folders, monkeypatch):
+@pytest.mark.parametrize("moment", range(1, 5))  # two renames for each of two folders
+def test_labels_of_a_folder_are_the_old_or_the_new_ones_wherever_it_is_interrupted(folders, monkeypatch, moment):
     label_datasets(folders)
-    whole = file_bytes(folders[0])
-    replace, moved = Path.replace, []
+    old = [file_bytes(folder) for folder in folders]
+    label_datasets(folders, leaky_donors=True)
+    new = [file_bytes(folder) for folder in folders]
+    label_datasets(folders)
+    (folders[0] / "notes.txt").write_text("a user's")
+    replace, swaps = os.replace, []
 
-    def stop_at_the_second(self, target):
-        moved.append(target)
-        if len(moved) == 2:
-            raise KeyboardInterrupt
-        return replace(self, target)
+    def stop(source, target):
+        if folders[0].parent in (Path(source).parent, Path(target).parent):  # of whole folders
+            swaps.append(target)
+            if len(swaps) == moment:
+                raise KeyboardInterrupt
+        return replace(source, target)
 
-    monkeypatch.setattr(Path, "replace", stop_at_the_second)
+    monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        label_datasets(folders)
-    assert not (folders[0] / "labels.json").exists()
+        label_datasets(folders, leaky_donors=True)
     monkeypatch.undo()
-    label_datasets(folders)
-    assert file_bytes(folders[0]) == whole
+    for number, folder in enumerate(folders):
+        load_prepared(folder)  # whichever command comes next
+        assert (folder / "notes.txt").exists() == (number == 0)
+        (folder / "notes.txt").unlink(missing_ok=True)
+        assert file_bytes(folder) in (old[number], new[number])
+    label_datasets(folders, leaky_donors=True)
+    assert [file_bytes(folder) for folder in folders] == new
+    assert sorted(path.name for path in folders[0].parent.iterdir()) == ["meld", "mosi"]
 
 
 def test_folder_and_embedder_errors_are_clear(folders, tmp_path):
