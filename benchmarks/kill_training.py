@@ -53,7 +53,7 @@ SETTINGS = {
     "log_every": 1,
 }
 # What stands in the run folder while a write goes on. A further kind of moment is a line here, and one in `plan`.
-WRITES = {"state": "state-*.partial", "best": "checkpoint-best.partial", "push": "pending/*.json"}
+WRITES = {"state": ".state-*.unimse-new", "best": ".checkpoint-best.unimse-new", "push": "pending/*.json"}
 REPO, TOKEN, HUB_DELAY = "tester/killed", "hf_test", 0.3  # seconds the local Hub takes for each answer
 MOMENTS = ("random", *WRITES)
 POLL = 0.001
@@ -274,7 +274,7 @@ def same_files(first: Path, second: Path) -> bool:
 def compare(straight: Path, killed: Path, hub: dict[str, str]) -> bool:
     """Prints what is the same; whether everything is."""
     metrics = [json.loads((folder / "results.json").read_text())["metrics"] for folder in (straight, killed)]
-    left = [path.name for ending in ("partial", "outgoing") for path in killed.glob(f"*.{ending}")]
+    left = [path.name for path in killed.glob(".*.unimse-*")]
     found = {
         "files of the best checkpoint, byte for byte": same_files(
             *(run / "checkpoint-best" for run in (straight, killed))

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_scripts.readers import Item, Span
+from dataset_scripts.utils.files import errors_named
 
 VERSION = 1  # of these files and of what decoding gives; rises when either changes
 
@@ -92,16 +93,18 @@ class ClipStore:
     def write(self, key: str, clip: ClipFeatures) -> None:
         """Keep the features of a finished clip. The file is there whole or not at all."""
         place = self._place(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
         aside = place.with_name(f".{key}.{socket.gethostname()}.{os.getpid()}")
-        aside.write_bytes(_pack(clip))
-        os.replace(aside, place)
+        with errors_named(self.folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(_pack(clip))
+            os.replace(aside, place)
         self._flag(key).unlink(missing_ok=True)
 
     def begin(self, key: str) -> None:
         """Note that a clip is decoded in this process, so that it is known if it ends the process."""
-        self._flag(key).parent.mkdir(parents=True, exist_ok=True)
-        self._flag(key).touch()
+        with errors_named(self.folder):
+            self._flag(key).parent.mkdir(parents=True, exist_ok=True)
+            self._flag(key).touch()
 
     def was_begun(self, keys: Sequence[str]) -> bool:
         """Whether any of these clips was begun and not finished by a process that decoded it itself."""

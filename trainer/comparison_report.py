@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dataset_scripts.utils.files import check_files, claimed, replaced_files, settle
+from dataset_scripts.utils.files import check_files, claimed, replaced_files
 from trainer.comparison import CONFIDENCE_LEVEL, EMOTION, GAINED, LOST, SENTIMENT, Comparison
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import MISSING, describe_protocol, format_value
@@ -90,7 +90,7 @@ def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
         "flipped.csv": render_flipped(comparison.flipped),
     }
     with claimed(out / "comparison"):
-        check_output(out)
+        _check_files(out)
         with replaced_files(out / "comparison") as new:
             for name, text in texts.items():
                 (new / name).write_text(text, encoding="utf-8")
@@ -98,8 +98,12 @@ def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
 
 
 def check_output(out: Path) -> None:
-    """Raise a `FileExistsError` where `write_comparison` would have to replace files that are not its own."""
-    settle(out)
+    """Refuse, before a long comparison, a folder that it could not be written to, as `write_comparison` does."""
+    with claimed(out / "comparison"):
+        _check_files(out)
+
+
+def _check_files(out: Path) -> None:
     check_files((out / name for name in FILES), lambda path: _is_comparison(out / FILES[0]))
 
 

@@ -15,6 +15,7 @@ import yaml
 
 import dataset_scripts
 from dataset_scripts.hub_names import check_repo_name, error_line
+from dataset_scripts.utils.files import claimed, scratch_folder
 from trainer.adapters import is_adapter
 from trainer.card_folder import RESULTS, card_differences, is_card_folder, read_settings, rename_model
 from trainer.card_metadata import PROJECT_MODEL_ID
@@ -50,16 +51,18 @@ def push_run(run_folder: Path, repo: str, private: bool = True, with_predictions
 
     Raises:
         FileNotFoundError: there is nothing to send.
+        FileExistsError: another process trains or pushes there.
         ValueError: what is pending goes to another repository; weights are not those that were scored; the Hub refuses
             or cannot be reached.
     """
-    for name, upload, fill in _parts(run_folder, repo, private, with_predictions):
-        make_pending(run_folder, name, upload, fill, again=True)
     addresses = []
-    for folder, upload in pending(run_folder):
-        _check_weights(folder)
-        addresses.append(_send(folder, upload))
-        mark_sent(folder, upload, addresses[-1])
+    with claimed(run_folder):
+        for name, upload, fill in _parts(run_folder, repo, private, with_predictions):
+            make_pending(run_folder, name, upload, fill, again=True)
+        for folder, upload in pending(run_folder):
+            _check_weights(folder)
+            addresses.append(_send(folder, upload))
+            mark_sent(folder, upload, addresses[-1])
     return addresses
 
 
@@ -206,9 +209,9 @@ def planned_files(
     for name, upload, fill in parts:
         if (folder / PENDING / f"{name}.json").exists():  # shown above
             continue
-        with TemporaryDirectory(dir=folder) as place:  # beside the files, for hard links
-            fill(Path(place))
-            yield _address(upload), _files(Path(place))
+        with claimed(folder / "push"), scratch_folder(folder / "push") as place:  # beside the files, for hard links
+            fill(place)
+            yield _address(upload), _files(place)
 
 
 def _address(upload: Upload) -> str:

@@ -36,7 +36,7 @@ from accelerate.tracking import (
 from huggingface_hub import constants
 from tqdm.auto import tqdm
 
-from dataset_scripts.utils.files import write_json
+from dataset_scripts.utils.files import errors_named, write_json
 from trainer.arguments import RunConfig
 from trainer.data import UtteranceDataset
 
@@ -122,7 +122,8 @@ class Watch:
         self.bar.set_postfix(self.shown)
 
     def _write(self, line: dict[str, Any]) -> None:
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        path = self.folder / "log.jsonl"
+        with errors_named(path), path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
     def _log(self, step: int, values: dict[str, float]) -> None:

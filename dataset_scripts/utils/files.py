@@ -44,7 +44,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: it cannot be written; names `path`.
     """
     aside = _aside(path, "new")
-    with _errors_named(path):
+    with errors_named(path):
         try:
             aside.write_text(text, encoding="utf-8")
             os.replace(aside, path)
@@ -173,14 +173,14 @@ def claimed(target: Path, wait: float = 0.0) -> Iterator[None]:
     """
     path = _aside(target, "lock")
     lock = FileLock(path)
-    with _errors_named(target):
+    with errors_named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=wait)
         except Timeout:
             raise FileExistsError(f"{target}: another process is writing it; wait for it, or end it") from None
     try:
-        with _errors_named(target):
+        with errors_named(target):
             _complete(target)
         yield
     finally:
@@ -245,7 +245,7 @@ def replaced_folder(target: Path, drop: Sequence[str] = ("*",)) -> Iterator[Path
         drop: patterns of the files in an older `target` that go with it; every other one is carried over.
     """
     target, new, old = target.resolve(), new_folder(target), _aside(target, "old")
-    with _errors_named(target):
+    with errors_named(target):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         try:
@@ -279,6 +279,19 @@ def _carry_over(source: Path, target: Path, drop: Sequence[str]) -> None:
 
 
 @contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder aside from `target`, on the same disk, that is removed afterwards; under `claimed`."""
+    folder = new_folder(target)
+    with errors_named(target):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def replaced_files(target: Path, keep: bool = False) -> Iterator[Path]:
     """Give a folder to fill with files for `target.parent`, where they are moved at the end, all or none.
 
@@ -290,7 +303,7 @@ def replaced_files(target: Path, keep: bool = False) -> Iterator[Path]:
             error.
     """
     new, ready = _aside(target, "new"), _aside(target, "ready")
-    with _errors_named(target.parent):
+    with errors_named(target.parent):
         if not keep:
             shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, exist_ok=keep)
@@ -338,7 +351,7 @@ def _aside(target: Path, what: str) -> Path:
 
 
 @contextmanager
-def _errors_named(target: Path) -> Iterator[None]:
+def errors_named(target: Path) -> Iterator[None]:
     """Say of a full disk, and of one that may not be written, what it was about; other errors go through."""
     try:
         yield

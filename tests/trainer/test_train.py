@@ -95,7 +95,9 @@ def test_a_run_without_a_modality_neither_sees_nor_trains_it(run_settings):
     (again,) = evaluate_checkpoint(path.parent / BEST, config.data, out)
     assert read_results(again).protocol["modalities"] == ["text", "visual"]
     with pytest.raises(ValueError, match="the model was trained with text, visual, got 'audio'"):
-        evaluate_checkpoint(path.parent / BEST, config.data, out, Protocol(modalities=["audio"]))
+        evaluate_checkpoint(
+            path.parent / BEST, config.data, path.with_name("other.json"), Protocol(modalities=["audio"])
+        )
 
 
 def test_the_order_of_modalities_in_a_config_makes_no_other_protocol(run_settings):
