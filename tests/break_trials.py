@@ -114,7 +114,8 @@ class Trials:
             return [f"exit code 0, {text}" for text in self._not_new()]
         self.tally.messages[f"full: {self._message(ended)}"] += 1
         found = self._wrong_line(ended)
-        named = [str(self.box), *(out.split("*")[0] for out in self.variant.outputs)]
+        outputs = [out.split("*")[0] for out in self.variant.outputs]
+        named = [str(self.box), *outputs, *filter(None, (out.rpartition("/")[0] for out in outputs))]
         if not found and self.variant.code == 0 and not any(name in ended.stderr for name in named):
             found.append(f"names no file of the output: {self._message(ended)}")
         return found

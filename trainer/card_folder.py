@@ -87,14 +87,14 @@ def write_card(folder: Path) -> list[Path]:
     """
     settle(folder)
     settings = read_settings(folder)
-    with claimed(folder / "card"):
+    with claimed(folder, "card"):
         return _replace_card(folder, settings)
 
 
 def _replace_card(folder: Path, settings: CardSettings) -> list[Path]:
-    """Write `card.yaml` and the card made with it, all or none; to be used under `claimed(folder / "card")`."""
+    """Write `card.yaml` and the card made with it, all or none; to be used under `claimed(folder, "card")`."""
     made = card_files(_results_files(folder), settings)
-    with replaced_files(folder / "card") as new:
+    with replaced_files(folder, "card") as new:
         _write_settings(new, settings)
         for path, text in made.items():
             (new / path).parent.mkdir(exist_ok=True)
@@ -173,7 +173,7 @@ def read_settings(folder: Path) -> CardSettings:
 
 def rename_model(folder: Path, model_id: str) -> None:
     """Give the model of a card another Hub name, and write the card again."""
-    with claimed(folder / "card"):
+    with claimed(folder, "card"):
         _replace_card(folder, dataclasses.replace(read_settings(folder), model_id=model_id))
 
 

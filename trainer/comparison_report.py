@@ -89,9 +89,9 @@ def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
         "comparison.json": json.dumps(comparison.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "flipped.csv": render_flipped(comparison.flipped),
     }
-    with claimed(out / "comparison"):
+    with claimed(out, "comparison"):
         _check_files(out)
-        with replaced_files(out / "comparison") as new:
+        with replaced_files(out, "comparison") as new:
             for name, text in texts.items():
                 (new / name).write_text(text, encoding="utf-8")
     return [out / name for name in texts]
@@ -99,7 +99,7 @@ def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
 
 def check_output(out: Path) -> None:
     """Refuse, before a long comparison, a folder that it could not be written to, as `write_comparison` does."""
-    with claimed(out / "comparison"):
+    with claimed(out, "comparison"):
         _check_files(out)
 
 

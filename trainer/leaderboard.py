@@ -83,10 +83,10 @@ def write_leaderboard(results: Sequence[Path], out: Path, all_entries: bool = Fa
         FileExistsError: a file that would be written is there and is not of an earlier call.
         OSError: `out` cannot be written, or its disk is full; names it.
     """
-    with claimed(out / "leaderboard"):
+    with claimed(out, "leaderboard"):
         board = build_board(results)
         earlier = _written_before(out)
-        with replaced_files(out / "leaderboard") as new:
+        with replaced_files(out, "leaderboard") as new:
             written = _write_board(board, new, all_entries)
             check_files((out / name for name in written), lambda path: path.relative_to(out).as_posix() in earlier)
             (new / WRITTEN).write_text("".join(f"{name}\n" for name in written), encoding="utf-8")

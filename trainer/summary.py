@@ -38,9 +38,9 @@ def write_summary(paths: Sequence[Path], folder: Path) -> str:
     columns = _columns(runs)
     scores = {run: [score_over_seeds(*column, results) for column in columns] for run, results in runs.items()}
     text = "\n".join(_markdown(runs, columns, scores)) + "\n"
-    with claimed(folder / "summary"):
+    with claimed(folder, "summary"):
         check_summary(folder)
-        with replaced_files(folder / "summary") as new:
+        with replaced_files(folder, "summary") as new:
             (new / "summary.md").write_text(text, encoding="utf-8")
             _write_csv(new / "summary.csv", runs, columns, scores)
     return text

@@ -160,28 +160,31 @@ def folder_size(folder: Path) -> int:
 
 
 @contextmanager
-def claimed(target: Path, wait: float = 0.0) -> Iterator[None]:
+def claimed(target: Path, part: str = "", wait: float = 0.0) -> Iterator[None]:
     """Hold an output for this process, and first complete what a killed one left of it.
 
     Args:
-        target: the file or folder that will be written, or the name under which files are swapped into its parent.
+        target: the file or folder that will be written.
+        part: name of what is written into a folder that holds other things too, such as `card`; it need not be a
+            file's.
         wait: seconds to wait for another process that holds it.
 
     Raises:
         FileExistsError: another process holds it.
         OSError: nothing can be written there; names `target`.
     """
-    path = _aside(target, "lock")
+    whole = target / part
+    path = _aside(whole, "lock")
     lock = FileLock(path)
     with errors_named(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        whole.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=wait)
         except Timeout:
             raise FileExistsError(f"{target}: another process is writing it; wait for it, or end it") from None
     try:
         with errors_named(target):
-            _complete(target)
+            _complete(whole)
         yield
     finally:
         with suppress(OSError):  # Windows removes it itself; whoever waits for it looks again
@@ -292,18 +295,18 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_files(target: Path, keep: bool = False) -> Iterator[Path]:
-    """Give a folder to fill with files for `target.parent`, where they are moved at the end, all or none.
+def replaced_files(target: Path, part: str = "", keep: bool = False) -> Iterator[Path]:
+    """Give a folder to fill with files that are moved at the end, all or none, to where other files lie, which stay.
 
-    Other files there stay. To be used under `claimed`.
+    To be used under `claimed`.
 
     Args:
-        target: `folder/name`; the name is that of the whole, need not be a file's, and leads to the lock.
+        target, part: as for `claimed`; the files go to the folder `target` or, without `part`, to that of the file.
         keep: go on with what a killed or failed call left in the folder that is given, and leave it there after an
             error.
     """
-    new, ready = _aside(target, "new"), _aside(target, "ready")
-    with errors_named(target.parent):
+    new, ready = _aside(target / part, "new"), _aside(target / part, "ready")
+    with errors_named(target):
         if not keep:
             shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, exist_ok=keep)

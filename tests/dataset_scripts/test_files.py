@@ -44,7 +44,7 @@ def replace_box(folder, content="new"):
 
 
 def replace_pair(folder, content):
-    with claimed(folder / "pair"), replaced_files(folder / "pair") as new:
+    with claimed(folder, "pair"), replaced_files(folder, "pair") as new:
         for name in ("a.txt", "b.txt"):
             (new / name).write_text(content)
         mark_stale(new, ["c.txt"])
