@@ -96,7 +96,7 @@ class Trials:
         self.tally.tried[mode] += 1
         first = self.workshop.run(self.variant.words, Fault(step, KILL if mode == "kill" else FULL))
         found = self._wrong_kill(first) if mode == "kill" else self._wrong_full(first)
-        found += self._after_fault(mode)
+        found += self._after_fault()
         touched = self._touched()
         again = self.workshop.run(self.variant.words)
         found += touched + [f"again: {text}" for text in self._after_again(again) if text not in touched]
@@ -120,11 +120,11 @@ class Trials:
             found.append(f"names no file of the output: {self._message(ended)}")
         return found
 
-    def _after_fault(self, mode: str) -> list[str]:
+    def _after_fault(self) -> list[str]:
         """Run the next commands and look at the output.
 
-        Without a next command only the same one could finish what a kill left between two renames: then no file may be
-        torn, but not all need be of one output.
+        Without a next command only the same one could finish what a fault left between two renames: then no file may
+        be torn, but not all need be of one output.
         """
         found = self._check_run() if self.variant.unfinished_between else []
         for words in self.variant.readers:
@@ -132,7 +132,7 @@ class Trials:
         if self.variant.unfinished_between:
             found += [text for text in self._check_run() if text not in found]
             self.tally.outcomes["readable"] += not found
-        elif self.variant.readers or mode == "full":
+        elif self.variant.readers:
             self.tally.outcomes[self._state()] += 1
             found += self._wrong_state()
         else:

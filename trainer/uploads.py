@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.utils.files import write_json
+from dataset_scripts.utils.files import replaced_folder, write_json
 from trainer.fields import check_fields
 
 PENDING = "pending"
@@ -103,10 +103,13 @@ def make_pending(
         before = sent(run_folder).get(name)
         if ticket.exists() or (before is not None and before["repo"] == upload.repo and not again):
             return
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed while it filled it
-        folder.mkdir(parents=True)
-        fill(folder)
-        write_json(ticket, dataclasses.asdict(upload))
+        with replaced_folder(folder) as new:
+            fill(new)
+        try:
+            write_json(ticket, dataclasses.asdict(upload))
+        except OSError:
+            shutil.rmtree(folder)
+            raise
 
 
 def pending(run_folder: Path) -> list[tuple[Path, Upload]]:

@@ -318,7 +318,13 @@ def replaced_files(target: Path, part: str = "", keep: bool = False) -> Iterator
                 shutil.rmtree(new, ignore_errors=True)
             elif new.exists() and not any(new.iterdir()):
                 new.rmdir()
+    try:
         _move_in(ready)
+    except OSError as error:
+        raise OSError(
+            f"{target}: only a part of the new files could be put in place ({error.strerror}); they are whole, and the "
+            "next command that reads or writes them goes on with it"
+        ) from error
 
 
 def mark_stale(new: Path, names: Iterable[str]) -> None:
