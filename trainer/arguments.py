@@ -213,9 +213,7 @@ class RunConfig:
 def check_run_name(name: str) -> None:
     """Raise a `ValueError` unless a name is that of one folder: a run stays in its `output_dir`."""
     if not name.strip(". ") or re.search(r"[/\\\x00-\x1f]", name):
-        raise ValueError(
-            f"run: expected the name of one folder, without '/', got {name!r}; --out DIR says where it lies"
-        )
+        raise ValueError(f"run: expected the name of one folder, got {name!r}; --out DIR says where it lies")
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> RunConfig:

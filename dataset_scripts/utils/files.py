@@ -176,6 +176,7 @@ def claimed(target: Path, part: str = "", wait: float = 0.0) -> Iterator[None]:
     whole = target / part
     path = _aside(whole, "lock")
     lock = FileLock(path)
+    made = [place for place in whole.parents if not place.exists()]
     with errors_named(target):
         whole.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -190,6 +191,9 @@ def claimed(target: Path, part: str = "", wait: float = 0.0) -> Iterator[None]:
         with suppress(OSError):  # Windows removes it itself; whoever waits for it looks again
             path.unlink()
         lock.release()
+        with suppress(OSError):  # something lies in them now
+            for place in made:
+                place.rmdir()
 
 
 def settle(path: Path) -> None:

@@ -250,6 +250,12 @@ def test_one_writer_at_a_time_whatever_the_name(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alias", "box"]
 
 
+def test_a_claim_that_comes_to_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(KeyError), claimed(tmp_path / "a" / "b" / "box"):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_reader_does_not_wait_for_a_writer_that_lives(tmp_path):
     with claimed(tmp_path / "box"):
         settle(tmp_path / "box")

@@ -190,3 +190,15 @@ def test_a_run_with_an_adapter_from_training_to_merge(run_settings, tmp_path, mo
     assert labels[0] == labels[1]
     assert main(["merge", str(tmp_path / "merged"), str(tmp_path / "twice")]) == 1
     assert "nothing to merge" in capsys.readouterr().err
+    mine = tmp_path / "bert"  # a model of another kind is not a UniMSE model
+    mine.mkdir()
+    (mine / "config.json").write_text('{"model_type": "bert"}')
+    for out, message in (
+        (mine, "bert is not empty and no UniMSE model, so it is not replaced"),
+        (moved_run / "base", "holds what is read"),
+    ):
+        assert main(["merge", str(moved_run), str(out), "--overwrite"]) == 1
+        assert message in capsys.readouterr().err
+    (tmp_path / "merged" / "notes.txt").write_text("a user's")
+    assert main(["merge", str(moved_run), str(tmp_path / "merged"), "--overwrite"]) == 0
+    assert (tmp_path / "merged" / "notes.txt").is_file() and (moved_run / "base" / "config.json").is_file()

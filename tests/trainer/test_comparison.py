@@ -382,6 +382,15 @@ def test_wrong_settings_are_refused(two, option, message, capsys):
 # --- what is printed and written --------------------------------------------------------------------------------------
 
 
+def test_files_of_a_user_are_not_taken_for_a_comparison(two, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "flipped.csv").write_text("a user's")
+    assert main(["compare", *map(str, two), "--out", str(out), "--resamples", "10"]) == 1
+    assert "out/flipped.csv exists and was not written by this command" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["flipped.csv"]
+
+
 def test_the_command_prints_and_writes(two, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["compare", *map(str, two), "--out", str(out), "--resamples", "500", "--seed", "3"]) == 0

@@ -18,7 +18,9 @@ from tests.trainer.conftest import make_prepared, make_settings
 from trainer.arguments import RunConfig
 from trainer.cli import main
 from trainer.decoders import GreedyDecoder
+from trainer.evaluation import predict
 from trainer.evaluator import Protocol, _conditions, evaluate_checkpoint
+from trainer.prediction import predict_clip
 from trainer.predictions_file import check_predictions, read_predictions
 from trainer.results_file import read_results
 from trainer.train import train
@@ -170,6 +172,74 @@ def test_nothing_that_was_evaluated_is_lost_unasked(run, tmp_path, capsys):
     assert read_results(folder / "results.json").content["seconds"].keys() == {"evaluate"}
 
 
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def asks(monkeypatch, last: int):
+    """The sets of modalities that are asked from now on; the `last`-th is interrupted."""
+    asked = []
+
+    def counted(*arguments, modalities, **settings):
+        asked.append("-".join(modalities))
+        if len(asked) == last:
+            raise KeyboardInterrupt
+        return predict(*arguments, modalities=modalities, **settings)
+
+    monkeypatch.setattr("trainer.evaluator.predict", counted)
+    return asked
+
+
+def test_an_interrupted_evaluation_goes_on(run, tmp_path, monkeypatch):
+    out = tmp_path / "results" / "all.json"
+    asks(monkeypatch, last=4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, out, missing_modalities=True)
+    assert not [path for path in out.parent.iterdir() if not path.name.startswith(".")]
+    other = asks(monkeypatch, last=1)  # another protocol begins anew, and takes nothing of the first with it
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, out, missing_modalities=True, context=(0, 0))
+    assert other == ["text-audio-visual"]
+    asked = asks(monkeypatch, last=4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, out, missing_modalities=True)
+    rest = asks(monkeypatch, last=0)
+    results = evaluate(run, out, missing_modalities=True)
+    assert asked == ["text-audio-visual", "text-audio", "text-visual", "audio-visual"]
+    assert rest == ["audio-visual", "text", "audio", "visual"]
+    assert len(results) == 7 and all(check_predictions(one) == "recomputed" for one in results)
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_results_are_overwritten_together_or_not_at_all(run, tmp_path, monkeypatch):
+    out = tmp_path / "results" / "all.json"
+    evaluate(run, out, missing_modalities=True, states=True)
+    (out.parent / "notes.txt").write_text("a user's")
+    before = contents(out.parent)
+    asks(monkeypatch, last=7)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_checkpoint(*run, out, Protocol(missing_modalities=True, context=(0, 0)), overwrite=True)
+    assert {name: text for name, text in contents(out.parent).items() if not name.startswith(".")} == before
+    asks(monkeypatch, last=0)
+    evaluate_checkpoint(*run, out, Protocol(missing_modalities=True, context=(0, 0)), overwrite=True)
+    after = contents(out.parent)
+    assert set(before) - set(after) == {"all.states.parquet"}  # of the replaced results; the new ones have none
+    assert after["notes.txt"] == b"a user's"
+    assert all(read_results(path).protocol["context_before"] == 0 for path in out.parent.glob("*.json"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["mine.json", "mine.parquet", "mine.states.parquet", "mine.text.parquet"])
+def test_no_file_of_a_user_is_taken_for_results(run, tmp_path, name, overwrite, monkeypatch):
+    (tmp_path / name).write_text('{"my": "own"}')
+    monkeypatch.setattr("trainer.evaluator.predict", lambda *_, **__: pytest.fail("asked before it looked"))
+    protocol = Protocol(missing_modalities=True, states=True)
+    message = "written by this command" if overwrite or not name.endswith(".json") else "exists; name another file"
+    with pytest.raises(FileExistsError, match=message):
+        evaluate_checkpoint(*run, tmp_path / "mine.json", protocol, overwrite)
+    assert (tmp_path / name).read_text() == '{"my": "own"}'
+
+
 def test_a_model_whose_weights_are_no_numbers_is_refused(run, tmp_path):
     """Decoding cannot leave the grammar, so it would write labels all the same."""
     from safetensors.torch import load_file, save_file
@@ -180,6 +250,8 @@ def test_a_model_whose_weights_are_no_numbers_is_refused(run, tmp_path):
     for decoding in ("greedy", "posterior"):
         with pytest.raises(FloatingPointError, match="mosi/test/0: label_probability is nan; weights or features hold"):
             evaluate(run, tmp_path / f"{decoding}.json", decoding=decoding)
+    with pytest.raises(FloatingPointError, match="probabilities that are none; its weights hold NaN or infinity"):
+        predict_clip(run[0], "I am glad")
 
 
 def test_gold_emotions_that_are_not_scored_are_named_before_anything_is_predicted(run, tmp_path, monkeypatch):

@@ -316,6 +316,19 @@ def test_what_an_earlier_call_wrote_and_this_one_does_not_is_removed(files, tmp_
     assert (tmp_path / "outside.md").is_file()
 
 
+def test_a_file_that_no_earlier_call_wrote_is_not_replaced(files, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mosi.csv").write_text("a user's")
+    with pytest.raises(FileExistsError, match="out/mosi.csv exists and was not written by this command"):
+        write_leaderboard(files, out)
+    assert [path.name for path in out.iterdir()] == ["mosi.csv"]
+    (out / "mosi.csv").rename(out / "mine.csv")
+    write_leaderboard(files, out)
+    write_leaderboard(files, out)
+    assert (out / "mine.csv").read_text() == "a user's"
+
+
 def test_numbers_do_not_depend_on_where_the_files_lie(files, tmp_path):
     elsewhere = [shutil.copy(path, tmp_path / f"moved-{path.name}") for path in files]
     write_leaderboard(files, tmp_path / "one")

@@ -53,6 +53,17 @@ def test_other_rows_are_said_to_be_not_comparable(tmp_path):
     assert "half on mosi 60 rows" in text
 
 
+def test_files_of_a_user_are_not_taken_for_a_table(tmp_path):
+    files = [write_results(tmp_path / "results", seed=seed) for seed in (1, 2)]
+    (tmp_path / "summary.md").write_text("a user's")
+    with pytest.raises(FileExistsError, match="summary.md exists and was not written by this command"):
+        write_summary(files, tmp_path)
+    assert (tmp_path / "summary.md").read_text() == "a user's"
+    (tmp_path / "summary.md").unlink()
+    write_summary(files, tmp_path)
+    write_summary(files, tmp_path)
+
+
 def test_several_configs_make_one_table(run_settings, tmp_path, capsys):
     (tmp_path / "base.yaml").write_text(yaml.safe_dump({**run_settings, "epochs": 1, "seeds": [1, 2]}))
     for name, fields in {"full": {}, "text_only": {"modalities": []}}.items():

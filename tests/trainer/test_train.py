@@ -7,9 +7,11 @@ from accelerate import Accelerator
 
 from dataset_scripts.publish import parquet_path
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor, format_label
+from tests.trainer.test_resume import flip_a_bit
 from trainer.arguments import RunConfig
 from trainer.build import build_model, build_processor
 from trainer.checkpointing import BEST, save_checkpoint, write_json
+from trainer.cli import main
 from trainer.data import Indexed, load_split
 from trainer.evaluation import predict
 from trainer.evaluator import Protocol, evaluate_checkpoint
@@ -267,6 +269,31 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
         publish_folder(path.parent, out)
     with pytest.raises(FileNotFoundError, match="expected a finished run folder"):
         publish_folder(tmp_path, tmp_path / "nothing")
+    (out / "notes.txt").write_text("a user's")
+    publish_folder(path.parent, out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "a user's"
+    for mine in (tmp_path / "mine", path.parent / BEST, path.parent):
+        mine.mkdir(exist_ok=True)
+        (mine / "config.json").write_text("{}") if mine.name == "mine" else None
+        with pytest.raises(
+            (FileExistsError, ValueError), match="no UniMSE model, so it is not replaced|holds what is read"
+        ):
+            publish_folder(path.parent, mine, overwrite=True)
+
+
+def test_weights_that_were_not_scored_are_neither_published_nor_pushed(run_settings, tmp_path, capsys):
+    (path,) = train(RunConfig(**{**run_settings, "epochs": 1}), progress=False)
+    out = publish_folder(path.parent, tmp_path / "published")
+    for folder in (path.parent / BEST, out):
+        flip_a_bit(folder / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=r"checkpoint-best: weights: expected \w{12}, which were scored in .*, got \w{12}"
+    ):
+        publish_folder(path.parent, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    for folder in (path.parent, out):
+        assert main(["push", str(folder), "me/x"]) == 1
+        assert "which were scored" in capsys.readouterr().err
 
 
 def test_splits_that_are_missing_are_named(run_settings, prepared):
