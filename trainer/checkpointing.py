@@ -47,7 +47,7 @@ from dataset_scripts.utils.files import (
     write_text,
 )
 from trainer.arguments import RunConfig
-from trainer.state import PREFIX, newest_state
+from trainer.state import PREFIX, newest_state, remove_old_states
 
 BEST = "checkpoint-best"
 RUN = FolderKind(
@@ -162,6 +162,7 @@ def _go_on(folder: Path, config: RunConfig, facts: dict) -> Path | None:
     _complete_earlier_version(folder)
     settle(folder / BEST)
     clear_unfinished(folder)
+    remove_old_states(folder, config.keep_last)  # a kill may have come before that
     if state is None:
         _set_best_aside(folder)
     _cut_log(folder / "log.jsonl", 0 if state is None else int(state.name.removeprefix(PREFIX)))

@@ -61,10 +61,15 @@ def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_
         if is_main:
             _write_json(new / _WHOLE, _contents(new))
     if is_main:
-        for old in sorted(states(folder))[:-keep_last]:
-            shutil.rmtree(old)
+        remove_old_states(folder, keep_last)
     accelerator.wait_for_everyone()
     return path
+
+
+def remove_old_states(folder: Path, keep_last: int) -> None:
+    """Remove all but the `keep_last` newest states."""
+    for old in sorted(states(folder))[:-keep_last]:
+        shutil.rmtree(old)
 
 
 def load_state(path: Path, accelerator: Accelerator) -> Progress:

@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from dataset_scripts.ranks import is_helper
-from dataset_scripts.utils.files import check_space, folder_size
+from dataset_scripts.utils.files import check_space, claimed, folder_size, replaced_files
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig
@@ -257,7 +257,6 @@ def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, 
     rows = predict(model, processor, data.test, accelerator, described["modalities"], config.eval_batch_size, progress)
     path = folder / "results.json"
     if accelerator.is_main_process:
-        write_predictions(folder / "predictions.parquet", rows)
         results = describe_results(
             rows,
             run=config.run,
@@ -269,7 +268,9 @@ def _test(config, seed, folder, accelerator, model, processor: UniMSEProcessor, 
             **environment(),
             seconds={"train": seconds, "evaluate": round(time.monotonic() - began, 1)},
         )
-        write_results(path, results, folder / "predictions.parquet")
+        with claimed(folder, "results"), replaced_files(folder, "results") as new:
+            write_predictions(new / "predictions.parquet", rows)
+            write_results(new / path.name, results, new / "predictions.parquet")
     accelerator.wait_for_everyone()
     return path
 

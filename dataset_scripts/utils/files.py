@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 SETTLE_SECONDS = 10.0  # a swap that is under way takes two renames
 _STALE = ".unimse-stale"  # in a `ready` folder: names of files to remove
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_WORDS = ("no space left on device", "os error 28", "errno 28", "file write failed")  # as C++ and Rust say it
+_FULL_WORDS = ("no space left on device", "os error 28", "errno 28", "inline_container.cc")  # the last: torch.save
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
