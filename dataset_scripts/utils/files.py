@@ -182,6 +182,8 @@ def claimed(target: Path, part: str = "", wait: float = 0.0) -> Iterator[None]:
         try:
             lock.acquire(timeout=wait)
         except Timeout:
+            if not path.exists():
+                raise PermissionError(f"{target}: cannot be written; name a place that you may write to") from None
             raise FileExistsError(f"{target}: another process is writing it; wait for it, or end it") from None
     try:
         with errors_named(target):

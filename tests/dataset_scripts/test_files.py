@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -259,6 +260,13 @@ def test_a_claim_that_comes_to_nothing_leaves_nothing(tmp_path):
 def test_a_reader_does_not_wait_for_a_writer_that_lives(tmp_path):
     with claimed(tmp_path / "box"):
         settle(tmp_path / "box")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody may write to: /proc")
+def test_a_file_system_that_takes_no_files_is_named():
+    with pytest.raises(PermissionError, match="/proc/out: cannot be written; name a place that you may write to"):
+        with claimed(Path("/proc/out")):
+            pass
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
