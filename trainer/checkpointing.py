@@ -50,26 +50,32 @@ from trainer.arguments import RunConfig
 from trainer.state import PREFIX, newest_state, remove_old_states
 
 BEST = "checkpoint-best"
+# What `save_pretrained` of model, adapter and processor writes.
+CHECKPOINT_FILES = (
+    *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model"),
+    *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json", "*_unimse.py"),
+    *("adapter_config.json", "adapter_model.safetensors", "README.md"),
+)
 RUN = FolderKind(
     "run folder",
     signs=("config.yaml", "environment.json"),
     files=(
         *("config.yaml", "environment.json", "log.jsonl", "trackers.json", "pushed.json", "bad-batch-[0-9]*.json"),
-        *("base/*", "checkpoint-best/*", "checkpoint-latest/*", "state-[0-9]*/*", "broken-state-[0-9]*/*"),
-        *("earlier-[0-9]*-checkpoint-best/*", "earlier-[0-9]*-validation.json", "validation.json"),
-        *("validation-latest.json", "results.json", "predictions.parquet", "pending/*", "tensorboard/*", "wandb/*"),
-        *("checkpoint-best.partial/*", "checkpoint-best.outgoing/*"),  # of earlier versions
+        *("state-[0-9]*/*", "broken-state-[0-9]*/*", "pending/*", "tensorboard/*", "wandb/*"),
+        *("validation.json", "validation-latest.json", "results.json", "predictions.parquet"),
+        *(f"{name}/{file}" for name in ("base", BEST, "checkpoint-latest") for file in CHECKPOINT_FILES),
+        *(f"earlier-[0-9]*-{BEST}/{file}" for file in CHECKPOINT_FILES),
+        "earlier-[0-9]*-validation.json",
+        *(f"{BEST}.partial/*", f"{BEST}.outgoing/*"),  # of earlier versions
     ),
 )
 MODEL = FolderKind(
     "UniMSE model",
     signs=("config.json", "processor_config.json", "modeling_unimse.py"),
     files=(
-        *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
-        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model"),
-        *("*_unimse.py", "model*.safetensors", "model.safetensors.index.json", "README.md", "card.yaml"),
-        *("results.json", "results.parquet", "results.states.parquet", "predictions.parquet", "results/*"),
-        ".eval_results/*.yaml",
+        *(*CHECKPOINT_FILES, "card.yaml", "results.json", "results.parquet", "results.states.parquet"),
+        *("predictions.parquet", "results/*/*.json", "results/*/*.parquet", ".eval_results/*.yaml"),
     ),
 )
 LOCK_WAIT = 10.0  # seconds: data workers of a killed run hold its lock until they notice
@@ -306,7 +312,7 @@ def save_checkpoint(folder: Path, model, processor, weights: dict | None = None)
     Args:
         weights: of a model that does not hold them all itself, see `trainer.sharding.whole_weights`.
     """
-    with replaced_folder(folder) as new:
+    with replaced_folder(folder, drop=CHECKPOINT_FILES) as new:
         write_checkpoint(new, model, processor, weights)
 
 

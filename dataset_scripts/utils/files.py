@@ -262,29 +262,26 @@ def replaced_folder(target: Path, drop: Sequence[str] = ("*",)) -> Iterator[Path
             if target.exists():
                 _carry_over(target, new, drop)
                 os.replace(target, old)
-            try:
-                os.replace(new, target)
-            except OSError:
-                if old.exists():
-                    os.replace(old, target)
-                raise
+            os.replace(new, target)
         finally:
+            if old.exists() and not target.exists():  # failed or interrupted between the two renames
+                os.replace(old, target)
             shutil.rmtree(new, ignore_errors=True)
-            if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _carry_over(source: Path, target: Path, drop: Sequence[str]) -> None:
-    """Files of `source` that no pattern names, into `target` where it has none of that name; by links, so both stay."""
-    for place, folders, names in os.walk(source):
-        linked = [name for name in folders if Path(place, name).is_symlink()]
-        for path in (Path(place, name) for name in (*names, *linked)):
-            name = path.relative_to(source).as_posix()
-            there = target / name
-            if os.path.lexists(there) or any(fnmatch.fnmatchcase(name, one) for one in (*drop, ".*.unimse-*")):
-                continue
+    """What no pattern names in `source`, into `target` where it has nothing of that name; by links, so both stay."""
+    for path in source.rglob("*"):
+        name = path.relative_to(source).as_posix()
+        there = target / name
+        if os.path.lexists(there) or any(fnmatch.fnmatchcase(name, one) for one in (*drop, ".*.unimse-*")):
+            continue
+        if not path.is_dir() or path.is_symlink():
             there.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(path, there)
+        elif not any(path.iterdir()):
+            there.mkdir(parents=True)
 
 
 @contextmanager

@@ -124,9 +124,10 @@ def test_a_folder_is_replaced_and_a_users_files_in_it_stay(tmp_path):
     (box / "notes").mkdir()
     (box / "notes" / "thesis.txt").write_text("years")
     (box / "link").symlink_to("notes")
+    (box / "empty" / "inner").mkdir(parents=True)
     replace_box(box)
     assert contents(box) == {"box.json": "new", "parts/new.txt": "new", "notes/thesis.txt": "years"}
-    assert (box / "link").is_symlink()
+    assert (box / "link").is_symlink() and (box / "empty" / "inner").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["box"]
 
 

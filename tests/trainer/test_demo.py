@@ -2,6 +2,7 @@
 
 import functools
 
+import pytest
 import yaml
 
 import dataset_scripts.sample
@@ -28,3 +29,11 @@ def test_the_demo_leaves_leaderboard_card_and_a_folder_that_answers(tmp_path, mo
     assert {row[1] for row in shown} == {"text", "voice", "face"}
     assert all(row[3].count(",") == 2 for row in shown)
     assert "What you can do next" in printed
+
+
+def test_the_demo_spares_a_folder_of_another_kind(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "thesis.txt").write_text("years")
+    with pytest.raises(FileExistsError, match="raw is not empty and no embedded sample, so it is not replaced"):
+        demo.run_demo(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["raw", "thesis.txt"]
