@@ -12,6 +12,7 @@ from dataset_scripts.label_columns import LABEL_COLUMNS, OPTIONAL_COLUMNS
 from dataset_scripts.prepared import load_prepared
 from dataset_scripts.schema import COLUMNS, feature_or_none, features
 from dataset_scripts.universal_labels import label_datasets
+from dataset_scripts.utils.files import claimed
 from tests.dataset_scripts.raw_labels import iemocap_rows, meld_rows, mosi_rows, prepared_row, write_prepared
 
 
@@ -148,6 +149,12 @@ def test_labels_of_a_folder_are_the_old_or_the_new_ones_wherever_it_is_interrupt
     label_datasets(folders, leaky_donors=True)
     assert [file_bytes(folder) for folder in folders] == new
     assert sorted(path.name for path in folders[0].parent.iterdir()) == ["meld", "mosi"]
+
+
+def test_two_labellings_of_one_folder(folders):
+    with claimed(folders[1]), pytest.raises(FileExistsError, match="meld: another process is writing it; wait for it"):
+        label_datasets(folders)
+    label_datasets(folders)
 
 
 def test_folder_and_embedder_errors_are_clear(folders, tmp_path):
