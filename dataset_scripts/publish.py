@@ -26,7 +26,8 @@ PREPARED = FolderKind(
     signs=("features.json", "prepare-report.json"),
     files=(
         *("README.md", "features.json", "prepare-report.json", *LABEL_REPORT),
-        *("data/*-[0-9]*-of-[0-9]*.parquet", f"{LABELS_ASIDE}/*"),
+        *(f"data/*{split}-?????-of-?????.parquet" for split in SPLITS),
+        f"{LABELS_ASIDE}/*",
     ),
 )
 

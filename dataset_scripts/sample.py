@@ -13,7 +13,7 @@ from typing import Any
 
 from dataset_scripts.sample_layouts import Truth, write_iemocap, write_meld, write_mosei, write_mosi
 from dataset_scripts.sample_plan import DATASETS, plan_dataset
-from dataset_scripts.utils.files import FolderKind, check_folder, check_space, claimed, replaced_folder
+from dataset_scripts.utils.files import check_folder, check_space, claimed, replaced_folder
 
 WRITERS: dict[str, Callable[..., Truth]] = {
     "mosi": write_mosi,
@@ -21,19 +21,12 @@ WRITERS: dict[str, Callable[..., Truth]] = {
     "meld": write_meld,
     "iemocap": write_iemocap,
 }
+TRUTH = "truth.csv"  # it tells a sample, which is there as a whole or not at all
 TRUTH_COLUMNS = ("id", "teller", "emotion", "sentiment")
 BYTES = 40_000_000  # about, at scale 1
-SAMPLE = FolderKind(
-    "embedded sample",
-    signs=("truth.csv", "mosi/label.csv", "mosei/folds.json", "meld/train_sent_emo.csv"),
-    files=(
-        *("truth.csv", "mosi/label.csv", "mosi/Raw/*.mp4", "mosei/CMU_*.csd", "mosei/folds.json", "mosei/Raw/*.mp4"),
-        *("meld/*_sent_emo.csv", "meld/*/dia*.mp4", "iemocap/Session?/*/Ses*.???"),
-    ),
-)
 
 
-def write_sample(out: Path, seed: int = 0, scale: float = 1.0, overwrite: bool = False) -> dict[str, Any]:
+def write_sample(out: Path, seed: int = 0, scale: float = 1.0) -> dict[str, Any]:
     """Write the sample; the same seed and scale give the same bytes.
 
     `out/mosi`, `out/mosei`, `out/meld` and `out/iemocap` are the raw folders. `out/truth.csv` has what no loader sees:
@@ -41,10 +34,9 @@ def write_sample(out: Path, seed: int = 0, scale: float = 1.0, overwrite: bool =
     publish none). The folder appears under its name only when it is whole.
 
     Args:
-        out: folder to write; must not exist, or be empty, or hold a sample and `overwrite` be given.
+        out: folder to write; must not exist, or be empty.
         seed: not negative.
         scale: factor on the numbers of utterances, above 0; small values for tests.
-        overwrite: replace a sample that is there.
 
     Returns:
         `{"out": str, "seed": int, "scale": float, "utterances": {dataset: {split: n}}, "bytes": int}`.
@@ -59,9 +51,9 @@ def write_sample(out: Path, seed: int = 0, scale: float = 1.0, overwrite: bool =
     _check(seed, scale)
     _require_libraries()
     with claimed(out):
-        check_folder(out, SAMPLE, overwrite)
+        check_folder(out)
         check_space(out, int(BYTES * scale))
-        with replaced_folder(out, drop=SAMPLE.files) as partial:
+        with replaced_folder(out) as partial:
             counts = _write_datasets(partial, seed, scale)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {"out": str(out), "seed": seed, "scale": scale, "utterances": counts, "bytes": size}
@@ -100,7 +92,7 @@ def _write_datasets(folder: Path, seed: int, scale: float) -> dict[str, dict[str
                 splits[row_id.split("/")[1]] += 1
                 progress.update()
             counts[dataset] = dict(splits)
-    with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
+    with (folder / TRUTH).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(TRUTH_COLUMNS)
         writer.writerows(rows)

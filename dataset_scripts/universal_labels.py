@@ -81,7 +81,7 @@ def label_datasets(
     check_search(search)
     check_drawing()
     embedder = TfidfEmbedder() if embedder is None else embedder
-    folders = list(dict.fromkeys(map(Path, folders)))
+    folders = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     with ExitStack() as held:
         for folder in folders:
             settle(folder)
@@ -105,10 +105,12 @@ def _label_folders(folders: Sequence[Path], embedder, extra: Sequence[str], rule
         "donors": count_donors(everything, rules["leaky_donors"]),
     }
     texts = {row["id"]: row["text"] for row in everything}
-    for folder, configs in files.items():
-        report = settings | summarize_labels(rows[folder], labels, texts, emotions)
-        own = {row["id"]: _cells(row["id"], labels, emotions) for row in rows[folder]}
-        _write_folder(folder, configs, own, bool(extra), report)
+    with ExitStack() as swaps:  # all folders are written before the first is replaced
+        for folder, configs in files.items():
+            report = settings | summarize_labels(rows[folder], labels, texts, emotions)
+            own = {row["id"]: _cells(row["id"], labels, emotions) for row in rows[folder]}
+            new = swaps.enter_context(replaced_folder(folder, drop=(f"{LABELS_ASIDE}/*",)))
+            _write_folder(folder, new, configs, own, bool(extra), report)
     report = settings | summarize_labels(everything, labels, texts, emotions)
     for line in report["warnings"]:
         _logger.warning("%s", line)
@@ -164,14 +166,15 @@ def _cells(name: str, labels: Mapping, emotions: Mapping) -> dict:
     return label_cells(labels[name], {dataset: given[name] for dataset, given in emotions.items()})
 
 
-def _write_folder(folder: Path, configs: Mapping[str, list[Path]], cells: dict, optional: bool, report: dict) -> None:
-    """Put in the folder's place one with new labels, its report and card; whatever else it holds stays in it."""
-    with replaced_folder(folder, drop=(f"{LABELS_ASIDE}/*",)) as new:
-        for path in (path for own in configs.values() for path in own):
-            target = new / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_labels(path, target, cells, optional)
-        write_report(report, new)
-        for name in ("README.md", "features.json"):
-            shutil.copyfile(folder / name, new / name)
-        stamp_card(new)
+def _write_folder(
+    folder: Path, new: Path, configs: Mapping[str, list[Path]], cells: dict, optional: bool, report: dict
+) -> None:
+    """Write the files of a folder with new labels, its report and card into `new`; the rest of it is carried over."""
+    for path in (path for own in configs.values() for path in own):
+        target = new / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_labels(path, target, cells, optional)
+    write_report(report, new)
+    for name in ("README.md", "features.json"):
+        shutil.copyfile(folder / name, new / name)
+    stamp_card(new)

@@ -16,9 +16,9 @@ from pathlib import Path
 from torch import nn
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from dataset_scripts.utils.files import check_folder, check_space, claimed, folder_size, replaced_folder, write_text
+from dataset_scripts.utils.files import check_space, claimed, folder_size, replaced_folder, write_text
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
-from trainer.checkpointing import MODEL, write_checkpoint
+from trainer.checkpointing import MODEL, check_model_folder, write_checkpoint
 from trainer.optimization import BACKBONE, group_of
 from trainer.peft_settings import adapter_config
 
@@ -129,7 +129,7 @@ def merge_checkpoint(checkpoint: str | Path, out: Path, overwrite: bool = False)
     base, _ = base_of(checkpoint)
     parts = [Path(part) for part in (base, checkpoint) if Path(part).is_dir()]
     with claimed(out):
-        check_folder(out, MODEL, overwrite, parts)
+        check_model_folder(out, overwrite, parts)
         check_space(out, sum(map(folder_size, parts)))
         model, processor = merged(load_model(checkpoint)), UniMSEProcessor.from_pretrained(checkpoint)
         with replaced_folder(out, drop=MODEL.files) as new:

@@ -87,7 +87,7 @@ def write_card(folder: Path) -> list[Path]:
     """
     settle(folder)
     settings = read_settings(folder)
-    with claimed(folder, "card"):
+    with claimed(folder), claimed(folder, "card"):
         return _replace_card(folder, settings)
 
 
@@ -173,7 +173,7 @@ def read_settings(folder: Path) -> CardSettings:
 
 def rename_model(folder: Path, model_id: str) -> None:
     """Give the model of a card another Hub name, and write the card again."""
-    with claimed(folder, "card"):
+    with claimed(folder), claimed(folder, "card"):
         _replace_card(folder, dataclasses.replace(read_settings(folder), model_id=model_id))
 
 

@@ -9,7 +9,7 @@ runs/<run>/seed-<seed>/
     trackers.json            the run's name in trackers; tensorboard/ and wandb/ hold theirs (trainer/watching.py)
     state-<step>/            what a killed run goes on from (trainer/state.py)
     broken-state-<step>/     one whose files were changed; kept, and never gone on from
-    earlier-<number>-*       a best checkpoint and its results, of a run whose states were all removed by hand
+    earlier-<number>-*       best checkpoint, its results and log, of a run whose states were all removed by hand
     checkpoint-best/         model and processor with the best validation metric, as `from_pretrained` reads them
     validation.json          its validation results, in the form of results.json
     pending/ pushed.json     with `push_to_hub`: what the Hub does not have yet, and what it has (trainer/uploads.py)
@@ -19,6 +19,7 @@ runs/<run>/seed-<seed>/
 """
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import platform
@@ -36,9 +37,11 @@ from pathlib import Path
 import yaml
 from accelerate.utils import broadcast_object_list
 
+import modeling_unimse
 from dataset_scripts.ranks import is_helper
 from dataset_scripts.utils.files import (
     FolderKind,
+    check_folder,
     claimed,
     clear_unfinished,
     replaced_folder,
@@ -46,15 +49,17 @@ from dataset_scripts.utils.files import (
     write_json,
     write_text,
 )
+from modeling_unimse import BENCHMARK_EMOTIONS
 from trainer.arguments import RunConfig
-from trainer.state import PREFIX, newest_state, remove_old_states
+from trainer.state import PREFIX, STATE_FILES, newest_state, remove_old_states
 
 BEST = "checkpoint-best"
 # What `save_pretrained` of model, adapter and processor writes.
 CHECKPOINT_FILES = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model"),
-    *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json", "*_unimse.py"),
+    *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json"),
+    *(path.name for path in Path(modeling_unimse.__file__).parent.glob("*_unimse.py")),
     *("adapter_config.json", "adapter_model.safetensors", "README.md"),
 )
 RUN = FolderKind(
@@ -62,11 +67,12 @@ RUN = FolderKind(
     signs=("config.yaml", "environment.json"),
     files=(
         *("config.yaml", "environment.json", "log.jsonl", "trackers.json", "pushed.json", "bad-batch-[0-9]*.json"),
-        *("state-[0-9]*/*", "broken-state-[0-9]*/*", "pending/*", "tensorboard/*", "wandb/*"),
+        *("pending/*", "tensorboard/*", "wandb/*"),
         *("validation.json", "validation-latest.json", "results.json", "predictions.parquet"),
+        *(f"{name}{PREFIX}{8 * '[0-9]'}*/{file}" for name in ("", "broken-") for file in STATE_FILES),
         *(f"{name}/{file}" for name in ("base", BEST, "checkpoint-latest") for file in CHECKPOINT_FILES),
         *(f"earlier-[0-9]*-{BEST}/{file}" for file in CHECKPOINT_FILES),
-        "earlier-[0-9]*-validation.json",
+        *("earlier-[0-9]*-validation.json", "earlier-[0-9]*-log.jsonl"),
         *(f"{BEST}.partial/*", f"{BEST}.outgoing/*"),  # of earlier versions
     ),
 )
@@ -75,9 +81,16 @@ MODEL = FolderKind(
     signs=("config.json", "processor_config.json", "modeling_unimse.py"),
     files=(
         *(*CHECKPOINT_FILES, "card.yaml", "results.json", "results.parquet", "results.states.parquet"),
-        *("predictions.parquet", "results/*/*.json", "results/*/*.parquet", ".eval_results/*.yaml"),
+        *(
+            "predictions.parquet",
+            "results/*/*.json",
+            "results/*/*.parquet",
+            *(f".eval_results/{name}.yaml" for name in BENCHMARK_EMOTIONS),
+        ),
     ),
 )
+# Parts of a run folder that a kill can leave half written. Others evaluate into it: what is theirs stays.
+UNFINISHED = (f"{PREFIX}*", "checkpoint-*", "base", "config.yaml", "environment.json", "log.jsonl", "results", "push")
 LOCK_WAIT = 10.0  # seconds: data workers of a killed run hold its lock until they notice
 # Fields that may differ when a run goes on: they decide where and how it runs, not what comes out.
 _FREE = {
@@ -100,6 +113,13 @@ def only_here(folder: Path) -> AbstractContextManager:
         FileExistsError: another one does.
     """
     return nullcontext() if is_helper() else claimed(folder, wait=LOCK_WAIT)
+
+
+def check_model_folder(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
+    """Refuse a folder that a model must not be laid out in: see `check_folder`; nor in a part of a run folder."""
+    check_folder(out, MODEL, overwrite, sources)
+    if RUN.is_in(out.parent) and any(fnmatch.fnmatchcase(f"{out.name}/config.json", one) for one in RUN.files):
+        raise FileExistsError(f"{out}: is a part of the run in {out.parent}; name another folder")
 
 
 def check_run_folder(folder: Path, config: RunConfig) -> None:
@@ -155,6 +175,7 @@ def open_run_folder(folder: Path, config: RunConfig, facts: dict, accelerator) -
     if accelerator.is_main_process:
         check_run_folder(folder, config)
         if config.overwrite or config.resume == "never" or not RUN.is_in(folder):
+            clear_unfinished(folder, UNFINISHED)
             _start_run_folder(folder, config, facts)
         else:
             state = _go_on(folder, config, facts)
@@ -167,7 +188,7 @@ def _go_on(folder: Path, config: RunConfig, facts: dict) -> Path | None:
     state = _whole_state(folder)
     _complete_earlier_version(folder)
     settle(folder / BEST)
-    clear_unfinished(folder)
+    clear_unfinished(folder, UNFINISHED)
     remove_old_states(folder, config.keep_last)  # a kill may have come before that
     if state is None:
         _set_best_aside(folder)
@@ -176,7 +197,7 @@ def _go_on(folder: Path, config: RunConfig, facts: dict) -> Path | None:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["resumed"] = [*content.get("resumed", []), {"from": state and state.name, **facts}]
     write_json(path, content)
-    print(f"going on from {state}" if state else f"{folder}: ended before its first state; beginning again")
+    print(f"going on from {state}" if state else f"{folder}: there is no training state; beginning again")
     return state
 
 
@@ -197,13 +218,13 @@ def _whole_state(folder: Path) -> Path | None:
 
 
 def _set_best_aside(folder: Path) -> None:
-    """Keep, under another name, a best checkpoint that a training from the start would replace."""
+    """Keep, under other names, a best checkpoint and its log that a training from the start would replace."""
     if not (folder / BEST).exists():
         return
     number = 1
     while any(folder.glob(f"earlier-{number}-*")):
         number += 1
-    for name in ("validation.json", BEST):
+    for name in ("validation.json", "log.jsonl", BEST):
         if (folder / name).exists():
             (folder / name).rename(folder / f"earlier-{number}-{name}")
     print(f"{folder}: no training state beside {BEST}, which is kept as earlier-{number}-{BEST}")

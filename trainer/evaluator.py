@@ -7,13 +7,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from dataset_scripts.hub_names import error_line
-from dataset_scripts.utils.files import check_files, claimed, mark_stale, new_folder, replaced_files, settle
+from dataset_scripts.utils.files import (
+    check_files,
+    claimed,
+    file_digest,
+    mark_stale,
+    new_folder,
+    replaced_files,
+    settle,
+)
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import is_adapter, load_model
 from trainer.checkpointing import BEST, environment
@@ -92,7 +100,7 @@ def evaluate_checkpoint(
         _check_room([out], overwrite, protocol.states)
         checkpoint = find_checkpoint(checkpoint)
         load_models_whole()
-        processor, model = _load_model(checkpoint)
+        processor, model, described = _load_model(checkpoint)
         training = training_of(model, checkpoint)
         conditions = list(_conditions(training["protocol"]["modalities"], protocol))
         paths = [_beside(out, "" if asked == conditions[0] else f".{'-'.join(asked)}", ".json") for asked in conditions]
@@ -100,9 +108,9 @@ def evaluate_checkpoint(
         accelerator.wait_for_everyone()  # every process has looked
         datasets = _load(checkpoint, processor, folders, training["protocol"].get("feature_sets"), protocol)
         shared = {"run": training["run"], "seed": training["seed"], "data": describe_data(datasets), **environment()}
-        shared["checkpoint"] = describe_checkpoint(checkpoint)
-        described = (_describe(training["protocol"], processor, modalities, protocol) for modalities in conditions)
-        facts = {path.name: {**shared, "protocol": one} for path, one in zip(paths, described, strict=True)}
+        shared["checkpoint"] = described
+        protocols = (_describe(training["protocol"], processor, modalities, protocol) for modalities in conditions)
+        facts = {path.name: {**shared, "protocol": one} for path, one in zip(paths, protocols, strict=True)}
         ask = partial(
             *(predict, model.to(accelerator.device), processor, datasets, accelerator),
             batch_size=protocol.batch_size,
@@ -134,7 +142,7 @@ def _evaluate_each(out: Path, facts: dict[str, dict], ask: Callable, accelerator
                 _write(new / name, rows, describe_results(rows, model=ask.args[0], seconds=seconds, **facts[name]))
         if is_main:
             written = {path.name for path in new.iterdir()}
-            old = {beside for name in facts for beside in _named_by(out.with_name(name))}
+            old = {beside for name in facts for beside in _beside_of(out.with_name(name))}
             mark_stale(new, old - written)
         accelerator.wait_for_everyone()
 
@@ -146,10 +154,11 @@ def _keep_finished(folder: Path, facts: dict[str, dict], with_states: str | None
         try:
             results = read_results(folder / name)
             files = [results.beside("predictions")] + [results.beside("states")] * (name == with_states)
+            as_asked = (results.content["states"] is not None) == (name == with_states)
         except (OSError, ValueError):  # not there, or cut short
             continue
         same = all(results.content[key] == value for key, value in expected.items() if key != "command")
-        if same and None not in files:
+        if same and as_asked and None not in files:
             done.append(name)
             kept.update({folder / name, *files})
     for path in folder.iterdir():
@@ -158,15 +167,21 @@ def _keep_finished(folder: Path, facts: dict[str, dict], with_states: str | None
     return done
 
 
-def _load_model(checkpoint: str | Path):
+def _load_model(checkpoint: str | Path) -> tuple:
+    """Processor and model, and what `describe_checkpoint` says of them."""
     try:
-        return UniMSEProcessor.from_pretrained(checkpoint), load_model(checkpoint)
+        described = describe_checkpoint(checkpoint)
+        processor, model = UniMSEProcessor.from_pretrained(checkpoint), load_model(checkpoint)
+        after = describe_checkpoint(checkpoint)
     except OSError as error:
         if Path(checkpoint).is_dir():
             raise
         raise OSError(
             f"{checkpoint}: no such folder, and no model that the Hub gives by this name ({error_line(error)})"
         ) from error
+    if after != described:
+        raise ValueError(f"{checkpoint}: was replaced while it was read, such as by a training; evaluate it again")
+    return processor, model, described
 
 
 def _beside(out: Path, condition: str, suffix: str) -> Path:
@@ -183,7 +198,7 @@ def _check_room(paths: Sequence[Path], overwrite: bool, states: bool) -> None:
     for path in paths:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path}: exists; name another file or pass --overwrite")
-        own = _named_by(path)
+        own = _beside_of(path)
         check_files([path], lambda one: bool(_old_content(one)))
         beside = [_beside(path, "", ".parquet")] + [_beside(path, "", ".states.parquet")] * states
         check_files(beside, lambda one, own=own: one.name in own)
@@ -198,10 +213,15 @@ def _old_content(path: Path) -> dict:
     return content if isinstance(content, dict) and {"run", "seed", "protocol", "metrics"} <= set(content) else {}
 
 
-def _named_by(path: Path) -> set[str]:
-    """Names of the files that an earlier results file had beside it."""
-    entries = (_old_content(path).get(name) for name in ("predictions", "states"))
-    return {PurePath(str(entry["file"])).name for entry in entries if isinstance(entry, dict) and "file" in entry}
+def _beside_of(path: Path) -> set[str]:
+    """Names of the files that were written with an earlier results file, under the names that it gives them."""
+    content, found = _old_content(path), set()
+    for name, suffix in (("predictions", ".parquet"), ("states", ".states.parquet")):
+        entry, there = content.get(name), _beside(path, "", suffix)
+        named = isinstance(entry, dict) and entry.get("file") == there.name and there.is_file()
+        if named and file_digest(there) == entry.get("sha256"):
+            found.add(there.name)
+    return found
 
 
 def _conditions(trained: Sequence[str], protocol: Protocol) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """A checkpoint as a folder in Hub layout: weights, processor, remote code, card and results."""
 
+import fnmatch
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 import yaml
 
 from dataset_scripts.utils.files import (
-    check_folder,
     check_space,
     claimed,
     folder_size,
@@ -19,7 +19,7 @@ from dataset_scripts.utils.files import (
 from trainer.adapters import BASE, is_adapter, point_to_hub
 from trainer.card_folder import RESULTS, add_results
 from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
-from trainer.checkpointing import BEST, MODEL
+from trainer.checkpointing import BEST, CHECKPOINT_FILES, MODEL, check_model_folder
 from trainer.evaluation import check_scored_weights
 from trainer.results_file import read_results
 from trainer.uploads import Upload
@@ -73,11 +73,11 @@ def publish_folder(
     settings = card_settings(run_folder, model_id)
     others = [path for path in results if path.resolve() != (run_folder / RESULTS).resolve()]
     with claimed(out):
-        check_folder(out, MODEL, overwrite, [run_folder / BEST, run_folder / RESULTS, *results])
+        check_model_folder(out, overwrite, [run_folder / BEST, run_folder / RESULTS, *results])
         check_space(out, folder_size(run_folder / BEST))
-        check_scored_weights(run_folder / BEST, read_results(run_folder / RESULTS))
         with replaced_folder(out, drop=MODEL.files) as new:
             fill_repository(new, run_folder / BEST, run_folder / RESULTS, settings, others, with_predictions)
+            check_scored_weights(new, read_results(new / RESULTS))
     return out
 
 
@@ -112,12 +112,18 @@ def fill_repository(
         checkpoint,
         folder,
         copy_function=link_or_copy if link else shutil.copy2,
-        ignore=shutil.ignore_patterns("README.md"),  # peft writes one; ours replaces it
+        ignore=_not_of_a_checkpoint,
         dirs_exist_ok=True,
     )
     if is_adapter(folder):
         point_to_hub(folder, settings.model_id)
     add_results(folder, results, settings, others, with_predictions)
+
+
+def _not_of_a_checkpoint(folder: str, names: list[str]) -> set[str]:
+    """What a user keeps in a checkpoint is not published, nor is the card that peft writes, which ours replaces."""
+    kept = (fnmatch.filter(names, pattern) for pattern in CHECKPOINT_FILES if pattern != "README.md")
+    return set(names) - {name for found in kept for name in found}
 
 
 def card_settings(run_folder: Path, model_id: str) -> CardSettings:

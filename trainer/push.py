@@ -209,7 +209,7 @@ def planned_files(
     for name, upload, fill in parts:
         if (folder / PENDING / f"{name}.json").exists():  # shown above
             continue
-        with claimed(folder, "push"), scratch_folder(folder / "push") as place:  # beside the files, for hard links
+        with claimed(folder, "push"), scratch_folder(folder, "push") as place:  # beside the files, for hard links
             fill(place)
             yield _address(upload), _files(place)
 

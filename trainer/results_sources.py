@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.utils.files import claimed, file_digest, replaced_folder, settle
+from dataset_scripts.utils.files import claimed, file_digest, replaced_folder, settle, settle_below
 from trainer.hub_folders import folder_name, hub_file, write_source
 from trainer.results_file import read_results
 from trainer.uploads import PENDING
@@ -79,8 +79,7 @@ def _files_there(path: Path) -> int:
 
 
 def _search(folder: Path) -> Iterator[Path]:
-    for ready in [*folder.rglob(".*.unimse-ready")]:
-        settle(ready.parent)
+    settle_below(folder)
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".partial")]
         folders[:] = [name for name in folders if name != PENDING]

@@ -9,10 +9,10 @@ A state is written aside and renamed; one whose files do not fit `whole.json` is
 """
 
 import dataclasses
+import fnmatch
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,21 @@ from dataset_scripts.utils.files import file_digest, new_folder, replaced_folder
 
 PREFIX = "state-"
 _WHOLE = "whole.json"
+# What accelerate (also with FSDP2 and DeepSpeed) and `save_state` write; `*` spans folders.
+STATE_FILES = (
+    *(
+        _WHOLE,
+        "progress-[0-9]*.json",
+        "*.bin",
+        "*.pkl",
+        "*.pt",
+        "*.safetensors",
+        "*.distcp",
+        ".metadata",
+        "*/.metadata",
+    ),
+    *("latest", "*/latest", "zero_to_fp32.py", "*/zero_to_fp32.py"),
+)
 
 
 @dataclass
@@ -53,7 +68,7 @@ def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_
     """Write the state of all processes to `folder/state-<step>`, then remove all but the `keep_last` newest ones."""
     path = folder / f"{PREFIX}{progress.step:08d}"
     is_main = accelerator.is_main_process
-    with replaced_folder(path) if is_main else nullcontext(new_folder(path)) as new:
+    with replaced_folder(path, drop=("*",)) if is_main else nullcontext(new_folder(path)) as new:
         accelerator.wait_for_everyone()
         accelerator.save_state(str(new), safe_serialization=False)  # safetensors warns of the tied embeddings
         _write_json(new / f"progress-{accelerator.process_index}.json", dataclasses.asdict(progress))
@@ -67,9 +82,17 @@ def save_state(folder: Path, accelerator: Accelerator, progress: Progress, keep_
 
 
 def remove_old_states(folder: Path, keep_last: int) -> None:
-    """Remove all but the `keep_last` newest states."""
+    """Remove all but the `keep_last` newest states; a user's files in them stay."""
     for old in sorted(states(folder))[:-keep_last]:
-        shutil.rmtree(old)
+        for path in sorted(old.rglob("*"), reverse=True):  # what lies in a folder before the folder
+            name = path.relative_to(old).as_posix()
+            if path.is_dir() and not path.is_symlink():
+                with suppress(OSError):  # something is left in it
+                    path.rmdir()
+            elif any(fnmatch.fnmatchcase(name, one) for one in STATE_FILES):
+                path.unlink()
+        with suppress(OSError):
+            old.rmdir()
 
 
 def load_state(path: Path, accelerator: Accelerator) -> Progress:
@@ -112,8 +135,8 @@ def _problem(path: Path) -> str | None:
     except (OSError, ValueError):
         return f"{_WHOLE} is missing or cut off"
     found = _contents(path)
-    wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-    return f"{', '.join(wrong[:3])}: missing, added or changed" if wrong else None
+    wrong = sorted(name for name, facts in wanted.items() if found.get(name) != facts)
+    return f"{', '.join(wrong[:3])}: missing or changed" if wrong else None
 
 
 def _contents(path: Path) -> dict[str, list]:

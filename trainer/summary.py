@@ -8,7 +8,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.utils.files import check_files, claimed, replaced_files, settle
+from dataset_scripts.utils.files import SETTLE_SECONDS, check_files, claimed, replaced_files, settle
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import PROTOCOL_COLUMNS, describe_protocol, format_score, metric_header, protocol_values
 from trainer.leaderboard_markdown import escape_text, markdown_table
@@ -38,7 +38,7 @@ def write_summary(paths: Sequence[Path], folder: Path) -> str:
     columns = _columns(runs)
     scores = {run: [score_over_seeds(*column, results) for column in columns] for run, results in runs.items()}
     text = "\n".join(_markdown(runs, columns, scores)) + "\n"
-    with claimed(folder, "summary"):
+    with claimed(folder, "summary", wait=SETTLE_SECONDS):  # of another seed that ends now
         check_summary(folder)
         with replaced_files(folder, "summary") as new:
             (new / "summary.md").write_text(text, encoding="utf-8")

@@ -62,11 +62,19 @@ def test_a_write_that_fails_leaves_the_old_file(store, monkeypatch):
     assert store.read("ab12").frames == 3
 
 
-def test_removing_drops_everything(store, tmp_path):
-    store.write("ab12", CLIP)
+def test_removing_drops_everything_but_what_is_a_users(store, tmp_path):
+    for key in ("ab" * 20, "cd" * 20):
+        store.begin(key)
+    store.write("ab" * 20, CLIP)
     store.remove()
     store.remove()
     assert list(tmp_path.iterdir()) == []
+    store.write("ab" * 20, CLIP)
+    mine = [store.folder / name for name in ("clips/wedding.mp4", "rank-list.txt", "clips/ab/notes.txt")]
+    for path in mine:
+        path.write_text("a user's")
+    store.remove()
+    assert sorted(path for path in store.folder.rglob("*") if path.is_file()) == sorted(mine)
 
 
 def test_the_key_follows_row_file_and_extractors(raw, tmp_path):

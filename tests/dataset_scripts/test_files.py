@@ -4,7 +4,9 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from dataset_scripts.utils.files import (
     replaced_files,
     replaced_folder,
     settle,
+    settle_below,
     write_json,
     write_text,
 )
@@ -169,6 +172,80 @@ def test_the_next_writer_completes_a_swap_too(tmp_path):
         check_folder(tmp_path / "box", KIND, False)
 
 
+def test_a_folder_made_meanwhile_is_no_output(tmp_path):
+    """`mkdir -p OUT` of a script, after a kill between the two renames."""
+    make_box(tmp_path / ".box.unimse-old")
+    make_box(tmp_path / ".box.unimse-new", "new")
+    (tmp_path / "box").mkdir()
+    with claimed(tmp_path / "box"):
+        assert (tmp_path / "box" / "box.json").read_text() == "new"
+    make_box(tmp_path / ".box.unimse-old")
+    make_box(tmp_path / ".box.unimse-new", "newer")
+    with pytest.raises(FileExistsError, match="box: was made by another program .* move it away, and the next command"):
+        with claimed(tmp_path / "box"):
+            pass
+    (tmp_path / "box").rename(tmp_path / "elsewhere")
+    settle(tmp_path / "box")
+    assert (tmp_path / "box" / "box.json").read_text() == "newer"
+
+
+def test_a_half_removed_folder_is_never_put_back(tmp_path, monkeypatch):
+    box = make_box(tmp_path / "box")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *arguments, **named: None)  # killed while it removes
+        replace_box(box)
+    shutil.rmtree(box)  # by the user
+    settle(box)
+    assert not box.exists()
+    replace_box(box, "newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["box"]
+
+
+def test_a_folder_that_cannot_be_removed_is_named_before_the_work(tmp_path, monkeypatch):
+    box = make_box(tmp_path / "box")
+    monkeypatch.setattr(shutil, "rmtree", lambda *arguments, **named: None)
+    replace_box(box)
+    with pytest.raises(FileExistsError, match="box.unimse-gone: is left of an earlier box and cannot be removed"):
+        with replaced_folder(box):
+            pytest.fail("worked")
+
+
+def test_a_folder_that_cannot_be_moved_is_refused_before_the_work(tmp_path, monkeypatch):
+    box = make_box(tmp_path / "box")
+    monkeypatch.chdir(box / "parts")
+    with pytest.raises(ValueError, match="box: is, or holds, the working directory; give the command from another"):
+        check_folder(box, KIND, True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(ValueError, match="box: is a mount point, which cannot be replaced; name a folder in it"):
+        check_folder(box, KIND, True)
+
+
+def test_work_of_other_commands_inside_is_completed_and_kept(tmp_path):
+    box = make_box(tmp_path / "box")
+    for name in (".mine.json.unimse-ready/mine.json", ".big.json.unimse-new/done.json"):
+        (box / name).parent.mkdir()
+        (box / name).write_text("evaluated")
+    replace_box(box)
+    assert {"mine.json", ".big.json.unimse-new/done.json"} < set(contents(box))
+
+
+def test_what_lies_in_a_folder_that_a_kill_took_away_is_found(tmp_path):
+    make_box(tmp_path / ".box.unimse-old")
+    settle(tmp_path / "box" / "parts" / "old.txt")
+    assert (tmp_path / "box" / "parts" / "old.txt").is_file()
+    make_box(tmp_path / "deep" / ".other.unimse-old")
+    settle_below(tmp_path)
+    assert (tmp_path / "deep" / "other" / "box.json").is_file()
+
+
+def test_rights_of_a_folder_stay(tmp_path):
+    box = make_box(tmp_path / "box")
+    box.chmod(0o700)
+    replace_box(box)
+    assert box.stat().st_mode & 0o777 == 0o700
+
+
 def test_names_alike_of_a_user_stay(tmp_path):
     box = make_box(tmp_path / "box")
     for name in ("box.old", "box.partial", "box.outgoing", ".box.lock"):
@@ -216,13 +293,29 @@ def _die_at(folder, moment):
     replace_pair(folder, "new")
 
 
-def test_a_list_of_files_to_remove_does_not_leave_its_folder(tmp_path):
-    (tmp_path / "victim").touch()
-    ready = tmp_path / "downloaded" / ".x.unimse-ready"
-    ready.mkdir(parents=True)
-    (ready / ".unimse-stale").write_text(json.dumps(["../victim", str(tmp_path / "victim")]))
-    settle(tmp_path / "downloaded")
-    assert (tmp_path / "victim").exists() and not ready.exists()
+def test_files_of_others_move_nothing_outside_their_folder(tmp_path):
+    """A folder may have been unpacked, or cloned, from anybody."""
+    home, got = tmp_path / "home", tmp_path / "got"
+    home.mkdir()
+    for name in ("keys", "bye", "docs"):
+        (home / name).write_text("a user's")
+    ready = got / ".x.unimse-ready"
+    (ready / "link").mkdir(parents=True)
+    (ready / "link" / "keys").write_text("evil")
+    (ready / ".unimse-stale").write_text(json.dumps(["../home/bye", "link/bye", str(home / "bye")]))
+    (got / "link").symlink_to(home)
+    (got / ".y.unimse-ready").symlink_to(home)
+    settle(got)
+    assert contents(home) == dict.fromkeys(("keys", "bye", "docs"), "a user's")
+    assert sorted(path.name for path in got.iterdir()) == [".y.unimse-ready", "link"]
+
+
+def test_a_part_stays_in_its_folder_whatever_has_its_name(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "pair").symlink_to(tmp_path / "site")
+    replace_pair(tmp_path / "out", "new")
+    assert contents(tmp_path / "site") == {} and (tmp_path / "out" / "a.txt").read_text() == "new"
 
 
 def test_what_was_done_is_kept_for_the_next_call(tmp_path):
@@ -258,9 +351,52 @@ def test_a_claim_that_comes_to_nothing_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_does_not_wait_for_a_writer_that_lives(tmp_path):
-    with claimed(tmp_path / "box"):
-        settle(tmp_path / "box")
+def test_of_many_processes_one_holds_it_at_any_time(tmp_path):
+    """Three contend, so that one arrives while another takes over from a third."""
+    fork = multiprocessing.get_context("fork")
+    crew = [fork.Process(target=_contend, args=(tmp_path,)) for _ in range(3)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0, 0, 0]
+    assert contents(tmp_path) == {}
+
+
+def _contend(folder):
+    for _ in range(60):
+        with claimed(folder / "box", wait=20):
+            (folder / "held").touch(exist_ok=False)
+            time.sleep(0.001)
+            (folder / "held").unlink()
+
+
+def test_a_reader_does_not_fail_at_a_writer_that_lives(tmp_path, monkeypatch):
+    """Its claim outlasts its swap."""
+    monkeypatch.setattr("dataset_scripts.utils.files.SETTLE_SECONDS", 0.0)
+    box, ready = make_box(tmp_path / "box"), tmp_path / ".x.unimse-ready"
+    ready.mkdir()
+    with claimed(tmp_path, "x"):
+        assert not ready.exists()
+        ready.mkdir()
+        with pytest.raises(FileExistsError, match="another process is writing it"):
+            settle(tmp_path)
+        ready.rmdir()
+        settle(tmp_path)
+    box.rename(tmp_path / ".box.unimse-old")
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_scripts.utils.files._complete", lambda *_: None)
+        with claimed(box):
+            with pytest.raises(FileExistsError, match="another process is writing it"):
+                settle(box)
+
+
+def test_links_are_hard_where_there_are_such(tmp_path):
+    box = make_box(tmp_path / "box")
+    (box / "mine.bin").write_text("large")
+    number = (box / "mine.bin").stat().st_ino
+    replace_box(box)
+    assert (box / "mine.bin").stat().st_ino == number
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody may write to: /proc")

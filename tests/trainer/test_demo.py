@@ -34,6 +34,6 @@ def test_the_demo_leaves_leaderboard_card_and_a_folder_that_answers(tmp_path, mo
 def test_the_demo_spares_a_folder_of_another_kind(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "thesis.txt").write_text("years")
-    with pytest.raises(FileExistsError, match="raw is not empty and no embedded sample, so it is not replaced"):
+    with pytest.raises(FileExistsError, match="raw exists and is not empty; name another folder$"):
         demo.run_demo(tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["raw", "thesis.txt"]

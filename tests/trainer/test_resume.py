@@ -122,12 +122,14 @@ def test_states_are_rotated_and_broken_ones_passed_over_by_name(settings, monkey
     assert [older.name, newer.name] == ["state-00000008", "state-00000010"]
     weights = newer / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-10])
-    assert newest_state(folder) == (older, {newer: f"{newer.name}: pytorch_model.bin: missing, added or changed"})
+    assert newest_state(folder) == (older, {newer: f"{newer.name}: pytorch_model.bin: missing or changed"})
+    (older / "notes.txt").write_text("a user's")
     (newer / "whole.json").write_text("{")
     assert newest_state(folder)[1] == {newer: f"{newer.name}: whole.json is missing or cut off"}
     train(config, progress=False)
     printed = capsys.readouterr().out
     assert f"passed over, broken: {newer}" in printed and f"going on from {older}" in printed
+    assert (older / "notes.txt").is_file() and not (older / "whole.json").exists()  # pruned, but for a user's file
     kept = folder / f"broken-{newer.name}"
     assert (kept / "whole.json").read_text() == "{" and f"kept as {kept.name}" in printed
 
@@ -161,7 +163,7 @@ def test_a_best_checkpoint_without_states_is_kept_under_another_name(settings, m
     weights = (folder / BEST / "model.safetensors").read_bytes()
     train(config, progress=False)
     assert (folder / f"earlier-1-{BEST}" / "model.safetensors").read_bytes() == weights
-    assert (folder / "earlier-1-validation.json").is_file()
+    assert (folder / "earlier-1-validation.json").is_file() and (folder / "earlier-1-log.jsonl").is_file()
     assert f"which is kept as earlier-1-{BEST}" in capsys.readouterr().out
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in log if "tokens/s" in line]

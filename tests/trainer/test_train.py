@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -272,6 +273,9 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
     (out / "notes.txt").write_text("a user's")
     publish_folder(path.parent, out, overwrite=True)
     assert (out / "notes.txt").read_text() == "a user's"
+    other = shutil.copytree(path.parent, tmp_path / "other")
+    with pytest.raises(FileExistsError, match="checkpoint-best: is a part of the run in .*other; name another folder"):
+        publish_folder(path.parent, other / BEST, overwrite=True)
     for mine in (tmp_path / "mine", path.parent / BEST, path.parent):
         mine.mkdir(exist_ok=True)
         (mine / "config.json").write_text("{}") if mine.name == "mine" else None
