@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dataset_scripts.hub_names import check_repo_name, error_line
 from dataset_scripts.publish import PREPARED, content_stamps, parquet_files, refuse_half_labelled, stamp_card
-from dataset_scripts.utils.files import claimed, settle, write_text
+from dataset_scripts.utils.files import write_text
+from dataset_scripts.utils.outputs import claimed, settle
 
 _REPO = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _NOT_PUSHED = ["*.partial", ".*"]

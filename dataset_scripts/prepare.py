@@ -5,7 +5,7 @@
     OUT/features.json                   feature sets, the main one first, and what made them; null = no row has any
     OUT/prepare-report.json             what was read, kept, skipped and why
 
-It appears when it is whole (`utils.files`); OUT.resume keeps finished clips until then (`clip_store`).
+It appears when it is whole (`utils.outputs`); OUT.resume keeps finished clips until then (`clip_store`).
 
 A feature set is a group of features by name: `default` is made here from clips, others come with the raw files.
 """
@@ -33,7 +33,8 @@ from dataset_scripts.report import SplitCounts, make_report
 from dataset_scripts.schema import SPLITS, validate_example
 from dataset_scripts.schema import features as table_features
 from dataset_scripts.stored_features import StoredTable, stored_spec
-from dataset_scripts.utils.files import check_folder, check_space, claimed, folder_size, replaced_folder, write_json
+from dataset_scripts.utils.files import check_space, folder_size, write_json
+from dataset_scripts.utils.outputs import check_folder, claimed, replaced_folder
 from dataset_scripts.visual import VisualExtractor, check_extractor_name, visual_extractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.schema import SPLITS
-from dataset_scripts.utils.files import FolderKind, content_digest, write_text
+from dataset_scripts.utils.files import content_digest, write_text
+from dataset_scripts.utils.outputs import FolderKind
 
 ROWS_A_GROUP = 256  # about 15 MB of features: what a reader must hold to give one row
 BYTES_A_FILE = 500_000_000  # about: larger splits become several files, which several readers can share

@@ -13,7 +13,8 @@ from typing import Any
 
 from dataset_scripts.sample_layouts import Truth, write_iemocap, write_meld, write_mosei, write_mosi
 from dataset_scripts.sample_plan import DATASETS, plan_dataset
-from dataset_scripts.utils.files import check_folder, check_space, claimed, replaced_folder
+from dataset_scripts.utils.files import check_space
+from dataset_scripts.utils.outputs import check_folder, claimed, replaced_folder
 
 WRITERS: dict[str, Callable[..., Truth]] = {
     "mosi": write_mosi,

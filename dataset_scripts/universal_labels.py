@@ -39,7 +39,8 @@ from dataset_scripts.label_report import check_drawing, summarize_labels, write_
 from dataset_scripts.publish import LABELS_ASIDE, parquet_files, stamp_card
 from dataset_scripts.text_embedders import TfidfEmbedder
 from dataset_scripts.text_similarity import check_search
-from dataset_scripts.utils.files import check_space, claimed, replaced_folder, settle
+from dataset_scripts.utils.files import check_space
+from dataset_scripts.utils.outputs import claimed, replaced_folder, settle
 
 _logger = logging.getLogger(__name__)
 

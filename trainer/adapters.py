@@ -16,7 +16,8 @@ from pathlib import Path
 from torch import nn
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from dataset_scripts.utils.files import check_space, claimed, folder_size, replaced_folder, write_text
+from dataset_scripts.utils.files import check_space, folder_size, write_text
+from dataset_scripts.utils.outputs import claimed, replaced_folder
 from modeling_unimse import UniMSEForConditionalGeneration, UniMSEProcessor
 from trainer.checkpointing import MODEL, check_model_folder, write_checkpoint
 from trainer.optimization import BACKBONE, group_of

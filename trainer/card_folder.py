@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.utils.files import claimed, mark_stale, replaced_files, settle
+from dataset_scripts.utils.outputs import claimed, mark_stale, replaced_files, settle
 from trainer.card_metadata import EVALUATIONS, CardSettings
 from trainer.fields import check_fields
 from trainer.model_card import card_files

@@ -39,16 +39,8 @@ from accelerate.utils import broadcast_object_list
 
 import modeling_unimse
 from dataset_scripts.ranks import is_helper
-from dataset_scripts.utils.files import (
-    FolderKind,
-    check_folder,
-    claimed,
-    clear_unfinished,
-    replaced_folder,
-    settle,
-    write_json,
-    write_text,
-)
+from dataset_scripts.utils.files import write_json, write_text
+from dataset_scripts.utils.outputs import FolderKind, check_folder, claimed, clear_unfinished, replaced_folder, settle
 from modeling_unimse import BENCHMARK_EMOTIONS
 from trainer.arguments import RunConfig
 from trainer.state import PREFIX, STATE_FILES, newest_state, remove_old_states

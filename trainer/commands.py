@@ -70,7 +70,7 @@ def _print_report(out: Path, report: dict) -> None:
 
 
 def push(options) -> None:
-    from dataset_scripts.utils.files import settle
+    from dataset_scripts.utils.outputs import settle
     from trainer.adapters import is_adapter
     from trainer.push import is_model_folder, is_run_folder, is_space_folder, push_model, push_run, push_space
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dataset_scripts.utils.files import check_files, claimed, replaced_files
+from dataset_scripts.utils.outputs import check_files, claimed, replaced_files
 from trainer.comparison import CONFIDENCE_LEVEL, EMOTION, GAINED, LOST, SENTIMENT, Comparison
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import MISSING, describe_protocol, format_value

@@ -168,13 +168,17 @@ def describe_checkpoint(checkpoint: str | Path) -> dict:
     return {"weights": content_digest(files), "repo": repo, "revision": revision}
 
 
-def check_scored_weights(checkpoint: str | Path, results: Results) -> None:
-    """Raise a `ValueError` unless a checkpoint's weights are those that its results are of."""
+def check_scored_weights(checkpoint: str | Path, results: Results, named: Path | None = None) -> None:
+    """Raise a `ValueError` unless a checkpoint's weights are those that its results are of.
+
+    Args:
+        named: what the message names instead, for a copy that will not stay.
+    """
     weights, scored = describe_checkpoint(checkpoint)["weights"], results.content["checkpoint"].get("weights")
     if weights != scored:
         raise ValueError(
-            f"{checkpoint}: weights: expected {scored}, which were scored in {results.path}, got {weights}: the file "
-            "was changed or damaged; evaluate or train the model again"
+            f"{named or checkpoint}: weights: expected {scored}, which were scored in {results.path}, got {weights}: "
+            "the file was changed or damaged; evaluate or train the model again"
         )
 
 

@@ -13,15 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from dataset_scripts.hub_names import error_line
-from dataset_scripts.utils.files import (
-    check_files,
-    claimed,
-    file_digest,
-    mark_stale,
-    new_folder,
-    replaced_files,
-    settle,
-)
+from dataset_scripts.utils.files import file_digest
+from dataset_scripts.utils.outputs import check_files, claimed, mark_stale, new_folder, replaced_files, settle
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import is_adapter, load_model
 from trainer.checkpointing import BEST, environment

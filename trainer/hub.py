@@ -8,14 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from dataset_scripts.utils.files import (
-    check_space,
-    claimed,
-    folder_size,
-    link_or_copy,
-    replaced_folder,
-    settle,
-)
+from dataset_scripts.utils.files import check_space, folder_size, link_or_copy
+from dataset_scripts.utils.outputs import claimed, replaced_folder, settle
 from trainer.adapters import BASE, is_adapter, point_to_hub
 from trainer.card_folder import RESULTS, add_results
 from trainer.card_metadata import PROJECT_MODEL_ID, CardSettings
@@ -77,7 +71,7 @@ def publish_folder(
         check_space(out, folder_size(run_folder / BEST))
         with replaced_folder(out, drop=MODEL.files) as new:
             fill_repository(new, run_folder / BEST, run_folder / RESULTS, settings, others, with_predictions)
-            check_scored_weights(new, read_results(new / RESULTS))
+            check_scored_weights(new, read_results(run_folder / RESULTS), named=run_folder / BEST)
     return out
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_scripts.utils.files import check_files, claimed, mark_stale, replaced_files
+from dataset_scripts.utils.outputs import check_files, claimed, mark_stale, replaced_files
 from trainer.leaderboard_csv import render_csv
 from trainer.leaderboard_format import file_names
 from trainer.leaderboard_html import render_html

@@ -18,7 +18,8 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 
-from dataset_scripts.utils.files import SETTLE_SECONDS, claimed, write_json
+from dataset_scripts.utils.files import write_json
+from dataset_scripts.utils.outputs import SETTLE_SECONDS, claimed
 from modeling_unimse import UniMSEProcessor
 from trainer.arguments import RunConfig
 from trainer.batching import EpochBatches

@@ -15,7 +15,7 @@ import yaml
 
 import dataset_scripts
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.utils.files import claimed, scratch_folder
+from dataset_scripts.utils.outputs import claimed, scratch_folder
 from trainer.adapters import is_adapter
 from trainer.card_folder import RESULTS, card_differences, is_card_folder, read_settings, rename_model
 from trainer.card_metadata import PROJECT_MODEL_ID

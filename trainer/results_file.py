@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dataset_scripts.utils.files import file_digest, settle, write_json
+from dataset_scripts.utils.files import file_digest, write_json
+from dataset_scripts.utils.outputs import settle
 from trainer.hub_folders import hub_file
 from trainer.metric_names import OVERALL, benchmark_of, benchmark_order
 from trainer.results_checks import check_content

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.utils.files import claimed, file_digest, replaced_folder, settle, settle_below
+from dataset_scripts.utils.files import file_digest
+from dataset_scripts.utils.outputs import claimed, replaced_folder, settle, settle_below
 from trainer.hub_folders import folder_name, hub_file, write_source
 from trainer.results_file import read_results
 from trainer.uploads import PENDING

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from dataset_scripts.utils.files import file_digest, new_folder, replaced_folder
+from dataset_scripts.utils.files import file_digest
+from dataset_scripts.utils.outputs import new_folder, replaced_folder
 
 PREFIX = "state-"
 _WHOLE = "whole.json"

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_scripts.utils.files import SETTLE_SECONDS, check_files, claimed, replaced_files, settle
+from dataset_scripts.utils.outputs import SETTLE_SECONDS, check_files, claimed, replaced_files, settle
 from trainer.leaderboard_csv import plain_cell
 from trainer.leaderboard_format import PROTOCOL_COLUMNS, describe_protocol, format_score, metric_header, protocol_values
 from trainer.leaderboard_markdown import escape_text, markdown_table

@@ -16,7 +16,8 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 
 from dataset_scripts.ranks import is_helper
-from dataset_scripts.utils.files import check_space, claimed, folder_size, replaced_files
+from dataset_scripts.utils.files import check_space, folder_size
+from dataset_scripts.utils.outputs import claimed, replaced_files
 from modeling_unimse import UniMSEProcessor
 from trainer.adapters import BASE, load_model
 from trainer.arguments import RunConfig

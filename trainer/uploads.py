@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.hub_names import check_repo_name, error_line
-from dataset_scripts.utils.files import replaced_folder, write_json
+from dataset_scripts.utils.files import write_json
+from dataset_scripts.utils.outputs import replaced_folder
 from trainer.fields import check_fields
 
 PENDING = "pending"

@@ -13,7 +13,7 @@ from dataset_scripts.prepare import prepare_dataset
 from dataset_scripts.prepared import load_prepared
 from dataset_scripts.publish import parquet_path, read_features
 from dataset_scripts.schema import COLUMNS, feature_or_none
-from dataset_scripts.utils.files import claimed
+from dataset_scripts.utils.outputs import claimed
 from dataset_scripts.visual import FrozenConvExtractor
 from modeling_unimse.feature_extraction_unimse import UniMSEFeatureExtractor
 from tests.dataset_scripts.conftest import MANIFEST_HEADER as HEADER

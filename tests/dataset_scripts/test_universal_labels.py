@@ -12,7 +12,7 @@ from dataset_scripts.label_columns import LABEL_COLUMNS, OPTIONAL_COLUMNS
 from dataset_scripts.prepared import load_prepared
 from dataset_scripts.schema import COLUMNS, feature_or_none, features
 from dataset_scripts.universal_labels import label_datasets
-from dataset_scripts.utils.files import claimed
+from dataset_scripts.utils.outputs import claimed
 from tests.dataset_scripts.raw_labels import iemocap_rows, meld_rows, mosi_rows, prepared_row, write_prepared
 
 

@@ -228,6 +228,28 @@ def test_results_are_overwritten_together_or_not_at_all(run, tmp_path, monkeypat
     assert all(read_results(path).protocol["context_before"] == 0 for path in out.parent.glob("*.json"))
 
 
+def test_predictions_of_other_results_are_not_replaced(run, tmp_path):
+    """A results file that was copied names the files of the first one."""
+    folder, data = run
+    shutil.copyfile(folder / "results.json", folder / "copy.json")
+    evaluate_checkpoint(folder, data, folder / "copy.json", overwrite=True)
+    assert check_predictions(read_results(folder / "results.json")) == "recomputed"
+    (folder / "copy.parquet").write_bytes(b"a user's")  # another content than the results are of
+    with pytest.raises(FileExistsError, match="copy.parquet exists and was not written by this command"):
+        evaluate_checkpoint(folder, data, folder / "copy.json", overwrite=True)
+
+
+def test_what_was_done_with_states_is_not_taken_without(run, tmp_path, monkeypatch):
+    out = tmp_path / "all.json"
+    asks(monkeypatch, last=2)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, out, missing_modalities=True, states=True)
+    asked = asks(monkeypatch, last=0)
+    results = evaluate(run, out, missing_modalities=True)
+    assert len(asked) == 7 and results[0].content["states"] is None
+    assert not list(tmp_path.glob("*.states.parquet"))
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["mine.json", "mine.parquet", "mine.states.parquet", "mine.text.parquet"])
 def test_no_file_of_a_user_is_taken_for_results(run, tmp_path, name, overwrite, monkeypatch):

@@ -270,6 +270,11 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
         publish_folder(path.parent, out)
     with pytest.raises(FileNotFoundError, match="expected a finished run folder"):
         publish_folder(tmp_path, tmp_path / "nothing")
+    mine = {path.parent / BEST / name: f"my {name}" for name in ("notes.txt", "results.json", "card.yaml")}
+    for file, text in mine.items():
+        file.write_text(text)
+    assert main(["push", str(path.parent), "me/x", "--dry-run"]) == 0
+    assert {file: file.read_text() for file in mine} == mine
     (out / "notes.txt").write_text("a user's")
     publish_folder(path.parent, out, overwrite=True)
     assert (out / "notes.txt").read_text() == "a user's"

@@ -11,21 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts.utils.files import (
+from dataset_scripts.utils.files import check_space, content_digest, file_digest, write_json, write_text
+from dataset_scripts.utils.outputs import (
     FolderKind,
     check_files,
     check_folder,
-    check_space,
     claimed,
-    content_digest,
-    file_digest,
     mark_stale,
     replaced_files,
     replaced_folder,
     settle,
     settle_below,
-    write_json,
-    write_text,
 )
 
 KIND = FolderKind("box", signs=("box.json",), files=("box.json", "parts/*"))
@@ -373,7 +369,7 @@ def _contend(folder):
 
 def test_a_reader_does_not_fail_at_a_writer_that_lives(tmp_path, monkeypatch):
     """Its claim outlasts its swap."""
-    monkeypatch.setattr("dataset_scripts.utils.files.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("dataset_scripts.utils.outputs.SETTLE_SECONDS", 0.0)
     box, ready = make_box(tmp_path / "box"), tmp_path / ".x.unimse-ready"
     ready.mkdir()
     with claimed(tmp_path, "x"):
@@ -385,7 +381,7 @@ def test_a_reader_does_not_fail_at_a_writer_that_lives(tmp_path, monkeypatch):
         settle(tmp_path)
     box.rename(tmp_path / ".box.unimse-old")
     with monkeypatch.context() as patch:
-        patch.setattr("dataset_scripts.utils.files._complete", lambda *_: None)
+        patch.setattr("dataset_scripts.utils.outputs._complete", lambda *_: None)
         with claimed(box):
             with pytest.raises(FileExistsError, match="another process is writing it"):
                 settle(box)
