@@ -1,5 +1,7 @@
 """Tensor functions on masked sequences: compaction, summaries, an LSTM that compiles whole, gathering."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -73,7 +75,10 @@ class LSTM(nn.Module):
 
 def _run_lstm(features, weights, hidden_size, num_layers):
     start = features.new_zeros(num_layers, features.shape[0], hidden_size)
-    return torch.lstm(features, (start, start), weights, True, num_layers, 0.0, False, False, True)[0]
+    # CPUs without AVX-512 have no LSTM in bfloat16: there it runs in the type of its weights, under autocast too.
+    plain = torch.autocast("cpu", enabled=False) if features.device.type == "cpu" else nullcontext()
+    with plain:
+        return torch.lstm(features, (start, start), weights, True, num_layers, 0.0, False, False, True)[0]
 
 
 @torch.library.custom_op("unimse::lstm", mutates_args=())
