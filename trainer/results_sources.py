@@ -180,6 +180,7 @@ def _download(repo: str, revision: str | None, folder: Path, token: bool | None)
     target = folder / folder_name(repo, info.sha)
     if target.is_dir():
         return target
+    folder.mkdir(parents=True, exist_ok=True)  # shared by threads: no claim may take it away
     with claimed(target, wait=_LONGEST_DOWNLOAD):
         if not target.is_dir():  # another thread was faster; what it has is the same
             with replaced_folder(target) as new:
