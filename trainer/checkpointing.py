@@ -73,12 +73,8 @@ MODEL = FolderKind(
     signs=("config.json", "processor_config.json", "modeling_unimse.py"),
     files=(
         *(*CHECKPOINT_FILES, "card.yaml", "results.json", "results.parquet", "results.states.parquet"),
-        *(
-            "predictions.parquet",
-            "results/*/*.json",
-            "results/*/*.parquet",
-            *(f".eval_results/{name}.yaml" for name in BENCHMARK_EMOTIONS),
-        ),
+        *("predictions.parquet", "results/*/*.json", "results/*/*.parquet"),
+        *(f".eval_results/{name}.yaml" for name in BENCHMARK_EMOTIONS),
     ),
 )
 # Parts of a run folder that a kill can leave half written. Others evaluate into it: what is theirs stays.
