@@ -39,9 +39,9 @@ from accelerate.utils import broadcast_object_list
 
 import modeling_unimse
 from dataset_scripts.ranks import is_helper
+from dataset_scripts.schema import BENCHMARKS
 from dataset_scripts.utils.files import write_json, write_text
 from dataset_scripts.utils.outputs import FolderKind, check_folder, claimed, clear_unfinished, replaced_folder, settle
-from modeling_unimse import BENCHMARK_EMOTIONS
 from trainer.arguments import RunConfig
 from trainer.state import PREFIX, STATE_FILES, newest_state, remove_old_states
 
@@ -74,7 +74,7 @@ MODEL = FolderKind(
     files=(
         *(*CHECKPOINT_FILES, "card.yaml", "results.json", "results.parquet", "results.states.parquet"),
         *("predictions.parquet", "results/*/*.json", "results/*/*.parquet"),
-        *(f".eval_results/{name}.yaml" for name in BENCHMARK_EMOTIONS),
+        *(f".eval_results/{name}.yaml" for name in BENCHMARKS),
     ),
 )
 # Parts of a run folder that a kill can leave half written. Others evaluate into it: what is theirs stays.

@@ -276,7 +276,10 @@ def test_a_published_folder_has_card_code_and_results(run_settings, tmp_path):
     assert main(["push", str(path.parent), "me/x", "--dry-run"]) == 0
     assert {file: file.read_text() for file in mine} == mine
     (out / "notes.txt").write_text("a user's")
+    stale = out / ".eval_results" / "mosei.yaml"  # of another run that was published there before
+    stale.write_text("[]")
     publish_folder(path.parent, out, overwrite=True)
+    assert not stale.exists()
     assert (out / "notes.txt").read_text() == "a user's"
     other = shutil.copytree(path.parent, tmp_path / "other")
     with pytest.raises(FileExistsError, match="checkpoint-best: is a part of the run in .*other; name another folder"):
